@@ -27,7 +27,7 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.instants import parse_bar, zone_named
 from raysignal.engine.core.policy import check_portfolio_name
-from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.intake import Reading
 from raysignal.engine.intake.field_names import ALIASES
 from raysignal.engine.intake.fields import name_of
@@ -91,7 +91,9 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             "." in self.secret_field or not is_secret_name(self.secret_field)
         ):
             raise InvalidField(
-                "body_secret", self.secret_field, "a name of secrets: secret, token, passphrase, password"
+                "body_field",
+                self.secret_field,
+                "a name of secrets for --body-secret: secret, passphrase, password",
             )
         for field in self.columns:
             if field not in ALIASES:
@@ -112,7 +114,6 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             bar_us=service.bar_us if self.bar is None else parse_bar(self.bar),
             label=self.label,
             names={**service.names, **self.columns},
-            max_age_us=None if self.max_age_s is None else int(self.max_age_s * 1e6),
         )
 
     def opened_by(self, token_hash: str, now_us: int) -> bool:
@@ -121,10 +122,17 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             return True
         return now_us < self.former_until_us and hmac.compare_digest(self.former_hash, token_hash)
 
-    def take_secret(self, values: dict[str, Any]) -> None:
-        """Take the secret out of a body's values; `Unauthorized` where it is not there, or another one."""
+    def take_secret(self, values: dict[str, Any]) -> str:
+        """Take the secret out of a body's values, wherever it stands.
+
+        Returns:
+            The secret; empty if the hook has none.
+
+        Raises:
+            Unauthorized: it is missing, or another one.
+        """
         if not self.secret_field:
-            return
+            return ""
         given = values.pop(self.secret_field, "")
         said = given if isinstance(given, str) else ""
         if not hmac.compare_digest(hashed(said), self.secret_hash):
@@ -132,6 +140,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"{self.secret_field} in the body is not the secret of this hook; expected the one that raysignal "
                 "hooks showed when it was made"
             )
+        values |= {name: _masked(value, said) for name, value in values.items()}
+        return said
 
     def rotated(self, token: str, now_us: int, grace_s: float) -> "Hook":
         """The hook with another token; the present one is taken for so long still.
@@ -153,6 +163,17 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             name: value for name, value in msgspec.structs.asdict(self).items() if not name.endswith("_hash")
         }
         return kept
+
+
+def _masked(value: object, secret: str) -> object:
+    """A value without the secret in its texts; objects and lists are changed in place."""
+    if isinstance(value, str):
+        return value.replace(secret, HIDDEN)
+    if isinstance(value, dict):
+        value |= {name: _masked(held, secret) for name, held in value.items()}
+    elif isinstance(value, list):
+        value[:] = [_masked(held, secret) for held in value]
+    return value
 
 
 def new_token() -> str:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt64Array
 from raysignal.engine.core.errors import RaysignalError, SettingsError, StoreUnavailable
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.private_files import restrict_new_files
@@ -164,6 +164,11 @@ class PortfolioClient:
     async def find(self, portfolio: str, signal_id: str) -> FoundSignal:
         """See `Shard.find`."""
         answer: FoundSignal = await self._call(portfolio, "find", portfolio, signal_id, within_s=_READ_S)
+        return answer
+
+    async def known(self, portfolio: str, keys: UInt64Array) -> BoolArray:
+        """See `Shard.known`."""
+        answer: BoolArray = await self._call(portfolio, "known", portfolio, keys, within_s=_READ_S)
         return answer
 
     async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:

@@ -7,11 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from fastapi import Depends
 from starlette.requests import Request
 
-from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError
-from raysignal.engine.core.instants import zone_named
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError, StaleSignal
+from raysignal.engine.core.instants import format_instant, zone_named
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.portfolio import performance
 from raysignal.runtime.agent_settings import why_off
@@ -92,11 +94,37 @@ class ReplicaState:
 
     def posted(self, template: str | None) -> Reading:
         """How signals are read that are posted, by a template if one is named."""
-        max_age_s = self.settings.intake.max_age_s
-        if template is None and max_age_s is None:
-            return self.reading()
-        age_us = None if max_age_s is None else int(max_age_s * 1e6)
-        return replace(self.reading(), template=template, max_age_us=age_us)
+        return self.reading() if template is None else replace(self.reading(), template=template)
+
+    async def too_old(
+        self, portfolio: str, batch: SignalBatch, max_age_s: float | None, *, named: bool = True
+    ) -> dict[int, StaleSignal]:
+        """The signals that are older than may be, with why, by their place in the batch.
+
+        What the portfolio has taken in before is answered at any age, as a sender that tries again expects.
+
+        Args:
+            portfolio: what they are posted to.
+            batch: the signals.
+            max_age_s: how old they may be; None: any age.
+            named: the sentences say the rows.
+        """
+        if max_age_s is None:
+            return {}
+        earliest_us = self.now_us() - int(max_age_s * 1e6)
+        old = np.flatnonzero(batch.timestamp_us < earliest_us)
+        if len(old):
+            old = old[~await self.portfolios.known(portfolio, batch.key[old])]
+        expected = f"a time that is not before {format_instant(earliest_us)}"
+        return {
+            at: StaleSignal(
+                "timestamp",
+                format_instant(int(batch.timestamp_us[at])),
+                expected,
+                int(batch.row[at]) if named else None,
+            )
+            for at in old.tolist()
+        }
 
     async def signed_body(self, request: Request, limit: int) -> bytes:
         """The body of at most `limit` bytes, whose signature is right if it has one."""

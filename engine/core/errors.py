@@ -379,8 +379,8 @@ def store_failure_reason(error: StoreError) -> str:
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """`repr(value)` without what stands under the name of a secret in it, at most `limit` characters."""
-    text = repr(without_secrets(value) if isinstance(value, (dict, list, tuple)) else value)
+    """`repr(value)` without what may be a secret in it, at most `limit` characters."""
+    text = repr(without_secrets(value))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -12,9 +12,9 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from raysignal.engine.core.errors import InputError, InvalidField, StaleSignal, WrongDateOrder
+from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrder
 from raysignal.engine.core.instants import EXPECTED_STAMP, format_instant, is_time_of_day, parse_instant
-from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.secrets import hide_secrets, is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.field_names import (
     ALIASES,
@@ -237,8 +237,8 @@ def _refuse_placeholders(values: Iterable[tuple[str, object]], row: int | None, 
             alone = not any(char.isalnum() for char in _PLACEHOLDER.sub("", value))
             if (alone or name in FIELD_OF) and not is_secret_name(name):
                 expected = (
-                    f"a value: the sender did not replace {found[0]}. Write it as its documentation does, in a place "
-                    "where it knows it"
+                    f"a value: the sender did not replace {hide_secrets(found[0])}. Write it as its documentation "
+                    "does, in a place where it knows it"
                 )
                 raise InvalidField(shown_name(name), value, expected, row)
 
@@ -269,10 +269,6 @@ def _instant(name: str, value: object, reading: Reading, row: int | None) -> int
     instant_us += reading.shift_us
     if reading.latest_us is not None and instant_us > reading.latest_us:
         raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
-    if reading.earliest_us is not None and instant_us < reading.earliest_us:
-        raise StaleSignal(
-            name, value, f"a time that is not before {format_instant(reading.earliest_us)}", row
-        )
     return instant_us
 
 

@@ -30,7 +30,6 @@ class Reading:
         symbols: other names of symbols, such as `BINANCE:BTCUSDT.P`, to those that are kept.
         template: the sender whose names and words the rows have, see `engine.intake.templates`; None: the common ones.
         names: field to the name that it has in the input, and no other.
-        max_age_us: how far before `now_us` a signal may have been known; None: any time.
         day_first: dates with slashes say the day before the month.
         decimal: what stands before the decimals of numbers in texts.
         thousands: what stands between the thousands of numbers in texts, which may have a currency sign then; empty:
@@ -49,7 +48,6 @@ class Reading:
     symbols: Mapping[str, str] = field(default_factory=dict)
     template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
-    max_age_us: int | None = None
     day_first: bool = False
     decimal: str = "."
     thousands: str = ""
@@ -81,11 +79,6 @@ class Reading:
     def latest_us(self) -> int | None:
         """The last instant that is not too far ahead; None: there is none."""
         return None if self.now_us is None else self.now_us + self.max_future_us
-
-    @property
-    def earliest_us(self) -> int | None:
-        """The first instant that is not too long ago; None: there is none."""
-        return None if self.now_us is None or self.max_age_us is None else self.now_us - self.max_age_us
 
     def template_of(self, values: Mapping[str, object]) -> Template | None:
         """By which template these values are read; None: by the common names alone."""

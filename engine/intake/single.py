@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from raysignal.engine.core.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
+from raysignal.engine.core.secrets import hide_secrets
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake.field_names import check_keys, shown_name
 from raysignal.engine.intake.fields import signal_of
@@ -158,7 +159,7 @@ def decoded(body: bytes | memoryview, row: int | None = None) -> str:
 def _remark(text: str, position: int) -> str:
     """What else is known of why a text is no JSON, to go behind the sentence."""
     if left := _PLACEHOLDER.search(text, max(0, position - 1)):
-        return f"; the sender did not replace {left[0]}"
+        return f"; the sender did not replace {hide_secrets(left[0])}"
     if text[position : position + 1] in {"\u201c", "\u201d", "\u2018", "\u2019"}:
         return '; its quotation marks are those of a text processor: write them as "'
     return ""

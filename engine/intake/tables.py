@@ -97,6 +97,14 @@ class IntakeResult:
     rows: int
     refused: int
 
+    def without(self, refused: Mapping[int, InputError]) -> "IntakeResult":
+        """The same without some rows of its batch, which are refused too: why, by their place in it."""
+        taken = np.setdiff1d(np.arange(len(self.batch)), list(refused))
+        errors = sorted([*self.errors, *refused.values()], key=lambda error: error.fields["row"])
+        return IntakeResult(
+            self.batch.take(taken), errors[:MAX_ERRORS], self.rows, self.refused + len(refused)
+        )
+
 
 def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
     """Everything in `blocks` as one intake.
@@ -354,8 +362,6 @@ def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array
     clear &= judged
     if reading.latest_us is not None:
         clear &= instants <= reading.latest_us
-    if reading.earliest_us is not None:
-        clear &= instants >= reading.earliest_us
     return instants
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.secrets import is_secret_name, names_secret
 
 MAX_DEPTH = 4
 """Of objects within each other."""
@@ -111,7 +111,7 @@ def plain_words(text: str) -> str:
 
 
 def flattened(values: Mapping[str, object], row: int | None = None) -> dict[str, object]:
-    """Objects and lists within as names joined by dots; what stands under the name of a secret is left out.
+    """Objects and lists within as names joined by dots; what the name of a secret stands for is left out.
 
     Raises:
         InvalidField: a name that stands twice then, or objects nested more than four deep.
@@ -132,6 +132,8 @@ def _leaves(prefix: str, value: object, depth: int, row: int | None) -> Iterator
         raise InvalidField(prefix, value, f"objects nested at most {MAX_DEPTH} deep", row)
     if isinstance(value, RepeatedKeys):
         raise InvalidField(f"{prefix}.{value.name}", value[value.name], "each key once", row)
+    if isinstance(value, dict) and depth > 0 and names_secret(value):
+        return
     for name, held in value.items() if isinstance(value, dict) else enumerate(value):
         if not is_secret_name(str(name)):
             yield from _leaves(f"{prefix}.{name}" if prefix else str(name), held, depth + 1, row)

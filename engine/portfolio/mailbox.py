@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt64Array
 from raysignal.engine.core.errors import (
     Fenced,
     RaysignalError,
@@ -196,6 +196,10 @@ class Mailbox:
     async def find(self, portfolio: str, signal_id: str) -> FoundSignal:
         """See `Shard.find`."""
         return await self._aside(await self._read(lambda shard: shard.find(portfolio, signal_id)))
+
+    async def known(self, portfolio: str, keys: UInt64Array) -> BoolArray:
+        """See `Shard.known`."""
+        return await self._read(lambda shard: shard.known(portfolio, keys))
 
     async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""

@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from raysignal.engine import history
-from raysignal.engine.core.arrays import Float64Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch, identity_key
 from raysignal.engine.core.errors import (
     InvalidField,
@@ -499,6 +499,17 @@ class Shard:
             )
         (recall,) = self._recalls(portfolio, ordinals)
         return lambda: recall.found(int(ordinals[0]))
+
+    def known(self, name: str, keys: UInt64Array) -> BoolArray:
+        """Which of the identities a portfolio has taken in; `keys` are those of a batch, uint64[n, 2].
+
+        Raises:
+            NotFound: no such portfolio.
+        """
+        self.portfolio(name)
+        ordinals, _ = self.identities.lookup(portfolio_keys(keys, name))
+        found: BoolArray = ordinals >= 0
+        return found
 
     def recent(self, name: str) -> Callable[[], RecentRows]:
         """How the rows that the history does not hold yet are collected, in the history's columns; may block."""

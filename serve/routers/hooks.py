@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
+from raysignal.engine.core.secrets import HIDDEN
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.single import load_alert
 from raysignal.serve.bodies import read_body
@@ -48,6 +49,7 @@ async def post_hook(
     body = about["body"] = await read_body(request, replica.settings.intake.max_signal_bytes)
     reading = hook.reading(replica.reading())
     values = load_alert(body, reading, headers.get("content-type"))
-    hook.take_secret(values)
+    if secret := hook.take_secret(values):
+        about["body"] = body.replace(secret.encode("utf-8", "surrogatepass"), HIDDEN.encode())
     signal = signal_of(values, reading, idempotency_key=headers.get("idempotency-key"))
-    return await take_in(replica, portfolio, signal, line)
+    return await take_in(replica, portfolio, signal, line, max_age_s=hook.max_age_s)

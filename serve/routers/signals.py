@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, read_batch, read_signal
@@ -93,7 +94,10 @@ async def post_signal(request: Request, parameters: Annotated[SignalParameters, 
         idempotency_key=headers.get("idempotency-key"),
     )  # fmt: skip
     about["source"] = signal.source
-    return await take_in(replica, portfolio, signal, line, accept_price_jump=parameters.accept_price_jump)
+    return await take_in(
+        replica, portfolio, signal, line, max_age_s=replica.settings.intake.max_age_s,
+        accept_price_jump=parameters.accept_price_jump,
+    )  # fmt: skip
 
 
 async def take_in(
@@ -102,10 +106,19 @@ async def take_in(
     signal: Signal,
     line: dict[str, Any],
     *,
+    max_age_s: float | None,
     accept_price_jump: bool = False,
 ) -> Response:
-    """The receipt of a signal, once it is durable; `line` is that of the log."""
+    """The receipt of a signal, once it is durable; `line` is that of the log.
+
+    Raises:
+        StaleSignal: it is new and older than `max_age_s`.
+    """
     line["portfolio"] = portfolio
+    if max_age_s is not None:
+        batch = SignalBatch.of_signals([signal])
+        for error in (await replica.too_old(portfolio, batch, max_age_s, named=False)).values():
+            raise error
     if signal.signal_id:
         line["signal_id"] = signal.signal_id
     receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=accept_price_jump)
@@ -133,6 +146,9 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
 
     intake, encoded = await _aside(len(body), read)
     line["rows"] = intake.rows
+    if old := await replica.too_old(portfolio, intake.batch, replica.settings.intake.max_age_s):
+        intake = intake.without(old)
+        encoded = intake.batch.encode()
     if intake.refused and not skip:
         raise RowErrors(intake.errors, intake.rows, intake.refused)
     if parameters.receipts and len(intake.batch) > MAX_RECEIPTS:

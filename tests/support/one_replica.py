@@ -49,6 +49,9 @@ class Desk:
     async def find(self, portfolio: str, signal_id: str) -> Any:
         return await self._mailbox.find(portfolio, signal_id)
 
+    async def known(self, portfolio: str, keys: Any) -> Any:
+        return await self._mailbox.known(portfolio, keys)
+
     async def recent(self, portfolio: str) -> Any:
         return await self._mailbox.recent(portfolio)
 

@@ -96,6 +96,48 @@ async def test_a_secret_in_the_body_is_asked_for_and_kept_nowhere(tmp_path: Path
     assert TOKEN not in json.dumps(found.lines) + right.text + kept.text
 
 
+async def test_the_own_secret_of_a_hook_is_hidden_wherever_the_body_holds_it(tmp_path: Path) -> None:
+    hooks_of(tmp_path).add(a_hook(secret_field="passphrase", secret_hash=hashed(TOKEN)))
+    async with replica(tmp_path, api_key=KEY) as found, speaking_to(found) as http:
+        refused = await http.post(PATH, json={**BODY, "passphrase": TOKEN, "action": f"buy {TOKEN}"})
+        taken = await http.post(PATH, json={**BODY, "passphrase": TOKEN, "note": f"by {TOKEN}"})
+        refusals = await http.get("/refusals", headers={"Authorization": f"Bearer {KEY}"})
+    assert (refused.status_code, taken.status_code) == (422, 200)
+    assert "action is 'buy (not shown)'" in refused.json()["detail"]
+    assert TOKEN not in refused.text + taken.text + refusals.text + json.dumps(found.lines)
+    everything = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
+    assert TOKEN.encode() not in everything
+
+
+async def test_what_was_taken_in_is_answered_at_any_age(tmp_path: Path) -> None:
+    """An old signal is refused; an identity that is known gets its first receipt."""
+    new = {"timestamp": "2025-02-25T00:00:00Z", "price": 100.0, "signal": "BUY", "signal_id": "new"}
+    known = {**new, "timestamp": "2025-02-24T00:00:00Z", "signal_id": "known"}
+    hooks_of(tmp_path).add(a_hook(max_age_s=3600.0, source="default"))
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        first = await http.post("/signal", json=known)
+    async with replica(tmp_path, intake={"max_age_s": 3600.0}) as found, speaking_to(found) as http:
+        for path in ("/signal", PATH):
+            again = await http.post(path, json=known)
+            assert (again.status_code, again.json()["replayed"]) == (200, True)
+            assert again.json() | {"replayed": False} == first.json()
+            other = await http.post(path, json={**known, "price": 101.0})
+            assert (other.status_code, other.json()["type"]) == (
+                409,
+                "urn:raysignal:problem:identity-conflict",
+            )
+            refused = await http.post(path, json=new)
+            assert (refused.status_code, refused.json()["field"]) == (422, "timestamp")
+            assert refused.json()["type"] == "urn:raysignal:problem:stale-signal"
+        whole = await http.post("/signals", json=[known, new])
+        skipped = await http.post("/signals", params={"on_error": "skip"}, json=[known, new])
+        replayed = await http.post("/signals", json=[known])
+    assert (whole.status_code, whole.json()["errors"][0]["type"]) == (422, "StaleSignal")
+    assert whole.json()["errors"][0]["row"] == 1
+    assert [skipped.json()[name] for name in ("replayed", "refused", "accepted")] == [1, 1, 0]
+    assert replayed.json()["replayed"] == 1
+
+
 async def test_an_alert_of_three_days_ago_is_refused_on_a_fresh_portfolio(tmp_path: Path) -> None:
     answer = await posted(tmp_path, a_hook(max_age_s=3600.0), json.dumps(BODY).encode())
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:raysignal:problem:stale-signal")
@@ -186,9 +228,12 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
     [
         (["add", "tv", "--template", "metatrader"], "template is 'metatrader'; expected one of tradingview"),
         (["add", "tv", "--map", "cost=last"], "expected a field before the =: one of timestamp"),
-        (["add", "tv", "--body-secret", "pin"], "body_secret is 'pin'; expected a name of secrets"),
-        (["add", "tv", "--body-secret", ""], "body_secret is ''; expected a name of secrets"),
-        (["add", "tv", "--body-secret", "strategy.secret"], "body_secret is 'strategy.secret'; expected"),
+        (["add", "tv", "--body-secret", "pin"], "body_field is 'pin'; expected a name of secrets"),
+        (["add", "tv", "--body-secret", ""], "body_field is ''; expected a name of secrets"),
+        (
+            ["add", "tv", "--body-secret", "strategy.secret"],
+            "body_field is 'strategy.secret(not shown)'; expected",
+        ),
         (
             ["add", "tv", "--max-age", "99999999999w"],
             "expected a number of seconds above 0 and at most 1e+09",

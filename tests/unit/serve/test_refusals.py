@@ -171,26 +171,44 @@ def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
         '{"alert": "{\\"token\\": \\"correct\\"}"}',
         '{"fields": [{"name": "secret", "value": "correct"}]}',
         '{"name": "secret", "value": "correct", "price": {{close}}}',
+        '{"value": "correct", "name": "webhook_secret", "price": {{close}}}',
+        "<wsse:Password Type='t'>correct</wsse:Password>",
+        "<secret value='correct'/>",
+        '<input value="correct" name="secret">',
+        "price=x&strategy[secret]=correct",
+        "%7B%22secret%22%3A%22correct%22%7D",
+        "payload=%257B%2522secret%2522%253A%2522correct%2522%257D",
+        "https://x.example/hook?t%6Fken=correct",
+        "https://user:correct@x.example/hook",
+        '{"pass\\u0070hrase":"correct","p":{{close}}}',
+        "secret: a\n\n  correct\nprice: 1",
+        "correct(BTC) { market(side=foo); }",
+        "ENTER-LONG_Binance_BTC/USDT_correct price=x",
+        '["secret", "correct"]',
+        '{"sec\u200bret": "correct", x}',
+        "<s&#101;cret>correct</secret>",
+        '{"api": "Bearer correct"}',
     ],
 )
 def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
     assert "correct" not in sample_of(body.encode())
     assert "horse" not in sample_of(body.encode())
+    for encoding in ("utf-16", "utf-16-be"):
+        assert "correct" not in sample_of(body.encode(encoding)).replace("\0", "")
 
 
-def test_a_sample_of_what_is_no_json_shows_the_rest() -> None:
-    body = '{"pass phrase": "x", "price": {{close}}, "note": "calm"} token=x action=buy'
-    shown = '{"pass phrase": (not shown), "price": {{close}}, "note": "calm"} token=(not shown) action=buy'
-    assert sample_of(body.encode()) == shown
+def test_a_sample_of_what_is_no_json_ends_where_a_secret_may_begin() -> None:
+    body = '{"price": {{close}}, "note": "calm", "pass phrase": "x", "side": "buy"}'
+    assert sample_of(body.encode()) == '{"price": {{close}}, "note": "calm", "pass phrase(not shown)'
 
 
 @pytest.mark.parametrize(
     ("body", "shown"),
     [
-        ("<a><secret>x</secret><price>1</price></a>", "<a><secret>(not shown)</secret><price>1</price></a>"),
+        ("<a><price>1</price><secret>x</secret></a>", "<a><price>1</price><secret(not shown)"),
         ("price=1&token=x&action=buy", "price=1&token=(not shown)&action=buy"),
-        ("secret: x\nprice: 1", "secret: (not shown)\nprice: 1"),
-        ("secret=x, price=1", "secret=(not shown), price=1"),
+        ("price: 1\nsecret: x", "price: 1\nsecret(not shown)"),
+        ("strategy[secret]=x&price=1", "strategy[secret]=(not shown)&price=1"),
         (
             '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',
             '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',

@@ -24,6 +24,8 @@ NAMES = (
     "secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret", "authToken",
     "accessToken", "secretKey", "api key", "pass-phrase", "pwd", "pass\u200bword", "\uff41\uff50\uff49_key",
     "strategy.secret", "strategy.Pass Phrase", "a.token.b", "api.key", "a\uff0ekey", "email_token", "license",
+    "strategy[secret]", "webhook_passphrase", "hook_secret", "api_token", "access_key", "pass", "auth", "authorization",
+    "secret1", "secret_value", "webhookSecretOld", "hookpass", "X-Api-Key",
 )  # fmt: skip
 READING = Reading()
 
@@ -34,7 +36,28 @@ def test_names_of_secrets_are_known_in_any_case(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["key_level", "tokens", "token_price", "secretary", "keys", "", "a.b", "key_level.x", "note"]
+    "name",
+    [
+        "key_level",
+        "tokens",
+        "token_price",
+        "secretary",
+        "keys",
+        "",
+        "a.b",
+        "key_level.x",
+        "note",
+        "token_sale",
+        "passed",
+        "author",
+        "token_volume",
+        "keltner",
+        "high_pass",
+        "support_key",
+        "signal",
+        "authors[0]",
+        "monkey",
+    ],
 )
 def test_other_names_are_features(name: str) -> None:
     assert not is_secret_name(name)
@@ -78,6 +101,25 @@ def test_a_secret_changes_neither_identity_nor_content() -> None:
         for more in ({}, {"secret": SECRET}, {"secret": "another", "key": 7})
     ]
     assert read[0] == read[1] == read[2]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [json.dumps({"secret": SECRET}), f"buy secret={SECRET}", [f"token: {SECRET}"], ["secret", SECRET],
+     {"value": SECRET, "name": "secret"}],
+)  # fmt: skip
+def test_an_error_shows_a_value_up_to_where_a_secret_may_begin(value: object) -> None:
+    error = InvalidField("price", value, "a number")
+    assert SECRET not in str(error) + str(error.fields)
+    assert HIDDEN in str(error)
+
+
+def test_what_an_object_names_a_secret_is_dropped() -> None:
+    params = [{"name": "secret", "value": SECRET}, {"name": "length", "value": 7}]
+    read = read_signal(
+        json.dumps(SIGNAL | {"params": params}).encode(), Reading(template="tradingview"), content_type=None
+    )
+    assert read.features == {"params.1.name": "length", "params.1.value": 7.0}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, InvalidField, StaleSignal
+from raysignal.engine.core.errors import InputError, InvalidField
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Reading, read_batch, read_signal
@@ -83,17 +83,6 @@ def test_symbols_by_the_table_are_one_symbol_in_a_batch() -> None:
     batch = read_batch(rows, "text/csv", Reading(symbols=SYMBOLS)).batch
     assert batch.symbols == ("BTC",)
     assert batch.symbol.tolist() == [0, 0]
-
-
-@pytest.mark.parametrize("content_type", ["application/json", "application/x-ndjson"])
-def test_a_signal_that_is_too_old_is_refused(content_type: str) -> None:
-    now = parse_instant(NOON)
-    reading = Reading(now_us=now, max_age_us=3_600_000_000)
-    old = b'{"timestamp": "2026-11-30T10:59:59Z", "price": 1, "signal": 1}'
-    with pytest.raises(StaleSignal, match="not before 2026-11-30T11:00:00Z"):
-        read_signal(old, reading, content_type=content_type.replace("x-nd", ""))
-    assert [type(error) for error in read_batch(old, content_type, reading).errors] == [StaleSignal]
-    assert read_signal(old.replace(b"10:59:59", b"11:00:00"), reading, content_type=None).price == 1.0
 
 
 def test_objects_that_are_nested_too_deeply_or_say_a_thing_twice_are_refused() -> None:
