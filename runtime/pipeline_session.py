@@ -1,7 +1,7 @@
 """Sessions: a pipeline's run that is recorded, and its replay (`raysignal parity`)."""
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
@@ -106,7 +106,7 @@ class SessionPlayer:
     ) -> None:  # fmt: skip
         self.listings = dict(listings)
         self.posted: dict[str, int] = {}
-        self.pipeline = build(config, instruments, listings=listings)
+        self.pipeline = build(config, instruments, listings=listings, gapless=bool(headers))
         self._instruments = frozenset(instruments.values())
         self._check = ParityCheck(also)
         self._driver = PathDriver(
@@ -169,8 +169,6 @@ class SessionPlayer:
         """Candles of a session that stand together: those of one message, or of several that led to nothing else."""
         if not candles:
             return
-        for candle, _ in candles:
-            self.pipeline.candles.follow(candle)
         self._driver.facts(*(candle for candle, _ in candles))
         for _, data in candles:
             self._check.expect(data)
@@ -206,20 +204,25 @@ class SessionPlayer:
         return self._driver
 
     def sink(self, tracker_of: Callable[[Instrument], Tracker]) -> Callable[[Sequence[Event]], None]:
-        """Takes a feed's events, a change of a book with the book."""
+        """See `feed_sink`."""
+        return feed_sink(self._driver, self._instruments, tracker_of)
 
-        def taken(events: Sequence[Event]) -> None:
-            for event in events:
-                if event.instrument not in self._instruments:
-                    continue
-                book = (
-                    tracker_of(event.instrument).book(event.instrument)
-                    if isinstance(event, BookChange)
-                    else None
-                )
-                self._driver.market(event, book)
 
-        return taken
+def feed_sink(
+    driver: PathDriver, instruments: Collection[Instrument], tracker_of: Callable[[Instrument], Tracker]
+) -> Callable[[Sequence[Event]], None]:
+    """Takes a feed's events, a change of a book with the book."""
+
+    def taken(events: Sequence[Event]) -> None:
+        for event in events:
+            if event.instrument not in instruments:
+                continue
+            book = (
+                tracker_of(event.instrument).book(event.instrument) if isinstance(event, BookChange) else None
+            )
+            driver.market(event, book)
+
+    return taken
 
 
 def play_recordings(

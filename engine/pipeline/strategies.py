@@ -35,14 +35,21 @@ class _Running:
 
 
 class StrategyStage:
-    """Candles to signals. A candle before which something is missing begins a new warm-up, with an alarm."""
+    """Candles to signals. A candle that is not complete begins a new warm-up, with an alarm.
 
-    def __init__(self, specs: Iterable[StrategySpec]) -> None:
+    Args:
+        gapless: so does one that does not begin where the last of its symbol and length ended. Not in a file of
+            prices, which has nights and holidays.
+    """
+
+    def __init__(self, specs: Iterable[StrategySpec], *, gapless: bool = False) -> None:
         self._running: dict[tuple[str, int], list[_Running]] = {}
         for spec in specs:
             for symbol in spec.symbols:
                 self._running.setdefault((symbol, spec.interval_us), []).append(_Running(spec))
         self._ahead_until: dict[tuple[str, int], int] = {}
+        self._gapless = gapless
+        self._ended_us: dict[tuple[str, int], int] = {}
 
     def prepare(self, symbol: str, interval_us: int, bars: Bars) -> None:
         """Work out what will be said at candles that come next: a strategy says the same however bars are cut.
@@ -65,7 +72,10 @@ class StrategyStage:
         if candle.at_us <= self._ahead_until.get(place, 0):
             sides = [each.ahead.get(candle.at_us, 0) for each in running]
             return _signals(running, candle, sides) if any(sides) else ()
-        if not candle.complete:
+        begins_us = candle.at_us - candle.interval_us
+        follows = not self._gapless or self._ended_us.get(place, begins_us) == begins_us
+        self._ended_us[place] = candle.at_us
+        if not (candle.complete and follows):
             for each in running:
                 each.stream = each.spec.strategy.stream()
             message = (
