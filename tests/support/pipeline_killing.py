@@ -121,7 +121,8 @@ def _kill_in_turn(folder: Path, stages: list[Stage], server: RedisServer, kills:
         before = len(said_by_now(folder))
         _until(lambda before=before: len(said_by_now(folder)) > before + 5, stages)  # type: ignore[misc]
         select.select([], [], [], random.uniform(0.0, 0.3))
-        victim = [*stages, server][number % 3]
+        victims: list[Stage | RedisServer] = [*stages, server]
+        victim = victims[number % 3]
         victim.kill()
         victim.start()
 
