@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal as signals
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -38,6 +39,34 @@ Config = Annotated[
 Record = Annotated[
     Path | None,
     typer.Option(metavar="FOLDER", help="Keep the session there, for raysignal parity; a new folder."),
+]
+
+
+BUS = "In several processes"
+BusAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        metavar="ADDRESS",
+        rich_help_panel=BUS,
+        help="Run one stage, with the others over this bus: redis://host:port/database.",
+    ),
+]
+Stage = Annotated[
+    Literal["market", "decide"] | None,
+    typer.Option(
+        rich_help_panel=BUS,
+        help="market: feeds, candles and paper accounts (RAYSIGNAL_DATABASE_URL); decide: strategies to orders, "
+        "in a journal (RAYSIGNAL_STORE).",
+    ),
+]
+AcceptLoss = Annotated[
+    bool,
+    typer.Option(
+        "--accept-loss",
+        rich_help_panel=BUS,
+        help="With --stage decide: go on although the bus has lost events.",
+    ),
 ]
 
 
@@ -293,13 +322,29 @@ class RunPipelineConfig:
     market: feed.MarketOptions
     duration: feed.Duration = None
     record: Record = None
+    bus: BusAddress = None
+    stage: Stage = None
+    accept_loss: AcceptLoss = False
     json: options.Json = False
+
+    def __post_init__(self) -> None:
+        if (self.bus is None) != (self.stage is None):
+            raise typer.BadParameter(
+                "--bus and --stage go together: each process runs a stage, and the bus is between"
+            )
+        if self.bus is not None and self.record is not None:
+            raise typer.BadParameter(
+                "--record is for a run in one process; with --bus the journal in the store has all"
+            )
+        if self.accept_loss and self.stage != "decide":
+            raise typer.BadParameter("--accept-loss is for --stage decide")
 
 
 def run_pipeline(config: RunPipelineConfig) -> None:
     """Run a decision path on live markets, with orders on paper, until Ctrl-C.
 
     With --record what comes is kept before anything is made of it; a run that finds a session there goes on with it.
+    With --bus and --stage it is one of two processes, which can be ended and started again at any time.
     """
     require_extras("pipeline run", "feeds")
     from raysignal.runtime.pipeline_config import read_config
@@ -309,7 +354,7 @@ def run_pipeline(config: RunPipelineConfig) -> None:
     markets = [each.market for each in path.instruments if each.market]
     settings = options.configured(feeds=tuple(markets) or None)
     market = feed.FollowedMarket(settings, config.market, feed.seconds_of(config.duration))
-    asyncio.run(_run(path, config, market, output))
+    asyncio.run((_run if config.bus is None else _run_stage)(path, config, market, output))
 
 
 async def _run(
@@ -318,9 +363,6 @@ async def _run(
     from raysignal.runtime.feeds import hosts_of
     from raysignal.runtime.pipeline_live import live_pipeline
 
-    loop, told = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signals.SIGINT, signals.SIGTERM):
-        loop.add_signal_handler(number, told.set)
     log = EventCounts()
     text = config.config.read_text(encoding="utf-8")
     async with AsyncExitStack() as stack:
@@ -335,22 +377,9 @@ async def _run(
             output.say(
                 f"resumed   {live.resumed:,d} events of {escape(str(config.record))} play as they were recorded"
             )
-        running = asyncio.create_task(live.run())
-        ends = None if market.seconds is None else loop.time() + market.seconds
-        try:
-            while not told.is_set() and not running.done() and (ends is None or loop.time() < ends):
-                left = _SHOWN_EVERY_S if ends is None else min(_SHOWN_EVERY_S, ends - loop.time())
-                waiting = asyncio.create_task(told.wait())
-                await asyncio.wait(
-                    {waiting, running}, timeout=max(left, 0.01), return_when=asyncio.FIRST_COMPLETED
-                )
-                waiting.cancel()
-                output.err.print(_line(live.pipeline, log))
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        if running.done() and not running.cancelled() and (error := running.exception()) is not None:
-            raise error
+        await _until_told(
+            live.run(), market.seconds, lambda: output.err.print(_line(log, live.pipeline.portfolio.equity))
+        )
         _report(live.pipeline, log, [], output)
         if config.record is not None:
             output.say(
@@ -358,12 +387,82 @@ async def _run(
             )
 
 
-def _line(pipeline: Pipeline, log: EventCounts) -> str:
+async def _run_stage(
+    path: PipelineConfig, config: RunPipelineConfig, market: feed.FollowedMarket, output: Output
+) -> None:
+    from raysignal.engine.core.private_files import cache_folder
+    from raysignal.engine.database.database import open_database
+    from raysignal.engine.journal.stores import open_stores
+    from raysignal.engine.pipeline.bus import open_bus
+    from raysignal.runtime.feeds import hosts_of
+    from raysignal.runtime.pipeline_bus import decide_process, market_process
+
+    assert config.bus is not None
+    if config.bus == "memory":
+        raise InvalidField("bus", config.bus, "redis://host:port/database: one in memory is of one process")
+    log, random = EventCounts(), Random(config.market.seed)  # noqa: S311 - jitter
+    async with AsyncExitStack() as stack:
+        settings, clock = await feed.loopback_settings(market, stack)
+        bus = await asyncio.to_thread(open_bus, config.bus)
+        stack.callback(bus.close)
+        hosts = partial(hosts_of, settings)
+        if config.stage == "market":
+            database = await asyncio.to_thread(open_database, settings.database_url.get_secret_value())
+            stack.callback(database.close)
+            process = await stack.enter_async_context(
+                market_process(path, bus, database, log=log, hosts_of=hosts, clock=clock, random=random)
+            )
+            await _until_told(process.run(), market.seconds, lambda: output.err.print(_line(log, None)))
+            output.say(_line(log, None))
+            return
+        text, cache = config.config.read_text(encoding="utf-8"), cache_folder("index", settings.store)
+        deciding = await stack.enter_async_context(
+            decide_process(
+                path, text, bus, open_stores(settings.store), cache / f"pipeline={path.name}", log=log, hosts_of=hosts,
+                clock=clock, random=random, accept_loss=config.accept_loss,
+            )
+        )  # fmt: skip
+        if deciding.stage.taken:
+            output.say(
+                f"resumed   {deciding.stage.taken:,d} events of the journal in {escape(settings.store)}"
+            )
+        portfolio = deciding.pipeline.portfolio
+        await _until_told(
+            deciding.run(), market.seconds, lambda: output.err.print(_line(log, portfolio.equity))
+        )
+        _report(deciding.pipeline, log, [], output)
+
+
+async def _until_told(
+    running: Coroutine[Any, Any, None], seconds: float | None, show: Callable[[], None]
+) -> None:
+    """Run until SIGINT, SIGTERM, the end of the time or an error, which comes out of here."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signals.SIGINT, signals.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    task = asyncio.create_task(running)
+    ends = None if seconds is None else loop.time() + seconds
+    try:
+        while not told.is_set() and not task.done() and (ends is None or loop.time() < ends):
+            left = _SHOWN_EVERY_S if ends is None else min(_SHOWN_EVERY_S, ends - loop.time())
+            waiting = asyncio.create_task(told.wait())
+            await asyncio.wait({waiting, task}, timeout=max(left, 0.01), return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            show()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
+
+
+def _line(log: EventCounts, equity: float | None) -> str:
     counts = log.counts
-    return (
+    said = (
         f"{counts['Candle']:,d} candles, {counts['StrategySignal']:,d} signals, {counts['PlannedOrder']:,d} orders, "
-        f"{counts['OrderFill']:,d} fills, equity {pipeline.portfolio.equity:,.2f}"
+        f"{counts['OrderFill']:,d} fills"
     )
+    return said if equity is None else f"{said}, equity {equity:,.2f}"
 
 
 # Check, explain

@@ -1,6 +1,6 @@
 """A decision path put together from its configuration."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
@@ -11,7 +11,7 @@ import msgspec
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.paper_state import MemoryPaperStore, PaperState
+from raysignal.engine.execution.paper_state import MemoryPaperStore, PaperRecords, PaperState
 from raysignal.engine.market.bars import BarBuilder
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
@@ -59,7 +59,8 @@ class Pipeline:
 
 def build(
     config: PipelineConfig, instruments: Mapping[str, Instrument], *,
-    listings: Mapping[str, Listing] | None = None,
+    listings: Mapping[str, Listing] | None = None, gapless: bool = False,
+    records_of: Callable[[str, PaperState], PaperRecords] | None = None,
 ) -> Pipeline:  # fmt: skip
     """The path of a configuration.
 
@@ -67,6 +68,8 @@ def build(
         config: what `pipeline.yaml` says.
         instruments: of each symbol.
         listings: what the venue asks of orders; none: what the instruments' decimals allow.
+        gapless: see `StrategyStage`.
+        records_of: where the paper account of a venue is kept, and what it begins with; None: in memory.
     """
     policy = config.policy
     mark_us = {symbol: config.intervals_us(symbol)[0] for symbol in config.symbols}
@@ -77,6 +80,7 @@ def build(
             if each.posted is None
         ),
         parse_features(config.features),
+        gapless=gapless,
     )
     venue, execute = None, None
     portfolio: KernelPortfolio | VenuePortfolio
@@ -93,7 +97,10 @@ def build(
             config.name, traded, limit_offset_bps=None if offset is None else Decimal(repr(offset))
         )
         venue = PaperVenue(
-            partial(_exchange, config, traded), Decimal(repr(policy.initial_cash)), traded, execute.request
+            partial(_exchange, config, traded, records_of),
+            Decimal(repr(policy.initial_cash)),
+            traded,
+            execute.request,
         )
         fee_bps = config.venue.margin_bps
     else:
@@ -146,12 +153,14 @@ def _builder(told: Mapping[Instrument, bool], instrument: Instrument, interval_u
 
 
 def _exchange(
-    config: PipelineConfig, listings: Mapping[str, Listing], venue: str, state: PaperState
-) -> PaperExchange:
+    config: PipelineConfig, listings: Mapping[str, Listing],
+    records_of: Callable[[str, PaperState], PaperRecords] | None, venue: str, state: PaperState,
+) -> PaperExchange:  # fmt: skip
     """The paper exchange of a venue, whose account begins with `state`."""
     fee = Decimal(repr(config.venue.fee_bps))
     own = [listing for listing in listings.values() if listing.instrument.venue == venue]
+    records = MemoryPaperStore(config.name, state) if records_of is None else records_of(venue, state)
     return PaperExchange(
-        MemoryPaperStore(config.name, state), venue, CURRENCY, state.holdings.cash, own, costs=Costs(fee, fee),
+        records, venue, CURRENCY, state.holdings.cash, own, costs=Costs(fee, fee),
         latency_us=round(config.venue.latency_ms * 1000),
     )  # fmt: skip

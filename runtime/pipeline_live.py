@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -20,7 +21,7 @@ from typing import Any, Protocol
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from raysignal.engine.core.events import Command, StrategySignal
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.market_events import Event, Instrument
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.feed import Feed
@@ -155,6 +156,45 @@ def _posted(strategy: str, signal: Signal, ordinal: int, now_us: int) -> Strateg
     )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Markets:
+    """What the venues say of the instruments of a path, by the portfolio's symbols, and each venue's limits."""
+
+    instruments: dict[str, Instrument]
+    listings: dict[str, Listing]
+    limits: dict[str, VenueLimits]
+
+
+async def markets_of(
+    config: PipelineConfig, hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random
+) -> Markets:
+    """Ask the venues of a path what is traded.
+
+    Raises:
+        InvalidField: an instrument without a market, or one that is not traded there.
+        StoreUnavailable: a venue does not answer.
+    """
+    found = Markets({}, {}, {})
+    for each in config.instruments:
+        venue_name, _, symbol = (each.market or "").partition(":")
+        if not symbol:
+            raise InvalidField(
+                f"market of {each.symbol}",
+                each.market,
+                "venue:symbol, such as binance-usdm:BTCUSDT, to run live",
+            )
+        venue = venue_named(venue_name)
+        limit = found.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
+        rest = RestClient(hosts_of(venue).rest, limit, clock, FeedMetrics(), random)
+        try:
+            found.instruments[each.symbol], listing = await listed(venue, symbol, rest)
+        finally:
+            await rest.close()
+        if listing:
+            found.listings[each.symbol] = listing
+    return found
+
+
 async def _flush(writer: SessionWriter) -> None:
     while True:
         await asyncio.sleep(_FLUSH_S)
@@ -188,34 +228,12 @@ async def live_pipeline(
     async with AsyncExitStack() as stack:
         if folder is not None:
             stack.enter_context(SessionLock(folder))
-        limits: dict[str, VenueLimits] = {}
-        found: dict[str, tuple[Instrument, Listing | None]] = {}
-        for each in config.instruments:
-            venue_name, _, symbol = (each.market or "").partition(":")
-            if not symbol:
-                raise InvalidField(
-                    f"market of {each.symbol}",
-                    each.market,
-                    "venue:symbol, such as binance-usdm:BTCUSDT, to run live",
-                )
-            venue = venue_named(venue_name)
-            limit = limits.setdefault(venue.name, VenueLimits.of(venue.manners))
-            rest = RestClient(hosts_of(venue).rest, limit, clock, FeedMetrics(), random)
-            try:
-                found[each.symbol] = await listed(venue, symbol, rest)
-            finally:
-                await rest.close()
-        instruments = {symbol: instrument for symbol, (instrument, _) in found.items()}
+        markets = await markets_of(config, hosts_of, clock, random)
+        instruments = markets.instruments
         headers = headers_of(instruments.values())
-        player = SessionPlayer(
-            config,
-            instruments,
-            {symbol: listing for symbol, (_, listing) in found.items() if listing},
-            headers,
-            log,
-        )
+        player = SessionPlayer(config, instruments, markets.listings, headers, log)
         writer, resumed = None, None
-        posted = await _first_rows(config, portfolios)
+        posted = await first_rows(config, portfolios)
         if folder is not None:
             resumed = _resume(player, folder, text, instruments)
             writer = stack.enter_context(SessionWriter(folder))
@@ -232,7 +250,9 @@ async def live_pipeline(
         notes = writer if raw else None
         feeds = []
         for name, wanted in subscriptions_of(instruments.values()).items():
-            feeds.append(_feed(name, wanted, player, notes, headers, hosts_of, clock, random, limits[name]))
+            series = [place for place, header in enumerate(headers) if header.venue == name]
+            notes_of = None if notes is None else partial(_notes, notes, series)
+            feeds.append(feed_of(name, wanted, player.sink, markets, hosts_of, clock, random, notes_of))
         events = 0 if resumed is None else resumed.events
         yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted)
 
@@ -246,28 +266,32 @@ def headers_of(instruments: Any) -> list[RecordingHeader]:
     ]
 
 
-def _feed(
-    name: str, wanted: Sequence[Subscription], player: SessionPlayer, writer: SessionWriter | None,
-    headers: Sequence[RecordingHeader], hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random,
-    limits: VenueLimits,
+def feed_of(
+    name: str, wanted: Sequence[Subscription],
+    sink_of: Callable[[Callable[[Instrument], Tracker]], Callable[[Sequence[Event]], None]], markets: Markets,
+    hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random,
+    notes_of: Callable[[int], SessionNotes] | None = None,
 ) -> Feed:  # fmt: skip
+    """The feed of a venue; `sink_of` makes what takes its events, given what knows its books."""
     venue = venue_named(name)
-    series = [place for place, header in enumerate(headers) if header.venue == name]
     feeds: list[Feed] = []
 
     def tracker_of(instrument: Instrument) -> Tracker:
         return feeds[0].tracker(instrument)
 
     feed = Feed(
-        venue, wanted, player.sink(tracker_of), clock=clock, random=random,
-        hosts=hosts_of(venue), limits=limits,
-        notes_of=None if writer is None else lambda number: SessionNotes(writer, series[number]),
+        venue, wanted, sink_of(tracker_of), clock=clock, random=random,
+        hosts=hosts_of(venue), limits=markets.limits[name], notes_of=notes_of,
     )  # fmt: skip
     feeds.append(feed)
     return feed
 
 
-async def _first_rows(config: PipelineConfig, portfolios: Portfolios | None) -> dict[str, int]:
+def _notes(writer: SessionWriter, series: Sequence[int], number: int) -> SessionNotes:
+    return SessionNotes(writer, series[number])
+
+
+async def first_rows(config: PipelineConfig, portfolios: Portfolios | None) -> dict[str, int]:
     """Of each strategy whose signals are posted, the row of its portfolio that comes next."""
     first: dict[str, int] = {}
     for each in config.strategies:

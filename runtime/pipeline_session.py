@@ -2,7 +2,7 @@
 
 import heapq
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -117,7 +117,7 @@ class SessionPlayer:
         self.listings = dict(listings)
         self.posted: dict[str, int] = {}
         self._number = 0
-        self.pipeline = build(config, instruments, listings=listings)
+        self.pipeline = build(config, instruments, listings=listings, gapless=bool(headers))
         self._instruments = frozenset(instruments.values())
         self._check = ParityCheck(also)
         self._driver = PathDriver(
@@ -201,8 +201,6 @@ class SessionPlayer:
         """Candles of a session that stand together: those of one message, or of several that led to nothing else."""
         if not candles:
             return
-        for candle, _ in candles:
-            self.pipeline.candles.follow(candle)
         self._driver.facts(*(candle for candle, _ in candles))
         for _, data in candles:
             self._check.expect(data)
@@ -238,20 +236,25 @@ class SessionPlayer:
         return self._driver
 
     def sink(self, tracker_of: Callable[[Instrument], Tracker]) -> Callable[[Sequence[Event]], None]:
-        """Takes a feed's events, a change of a book with the book."""
+        """See `feed_sink`."""
+        return feed_sink(self._driver, self._instruments, tracker_of)
 
-        def taken(events: Sequence[Event]) -> None:
-            for event in events:
-                if event.instrument not in self._instruments:
-                    continue
-                book = (
-                    tracker_of(event.instrument).book(event.instrument)
-                    if isinstance(event, BookChange)
-                    else None
-                )
-                self._driver.market(event, book)
 
-        return taken
+def feed_sink(
+    driver: PathDriver, instruments: Collection[Instrument], tracker_of: Callable[[Instrument], Tracker]
+) -> Callable[[Sequence[Event]], None]:
+    """Takes a feed's events, a change of a book with the book."""
+
+    def taken(events: Sequence[Event]) -> None:
+        for event in events:
+            if event.instrument not in instruments:
+                continue
+            book = (
+                tracker_of(event.instrument).book(event.instrument) if isinstance(event, BookChange) else None
+            )
+            driver.market(event, book)
+
+    return taken
 
 
 def play_recordings(

@@ -37,7 +37,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     Attributes:
         interval_us: its length.
         volume: in the base currency; NaN: not known.
-        complete: all of its time was seen, and so were the candles before it.
+        complete: all of its time was seen. Candles before it may be missing; strategies notice.
     """
 
     interval_us: int

@@ -26,7 +26,6 @@ class CandleStage:
         self._lengths = [(each, sorted(intervals_us[name])) for each, name in symbols.items()]
         self._builder_of = builder_of
         self._builders: dict[tuple[str, str], list[BarBuilder]] = {}
-        self._next_us: dict[tuple[str, int], int] = {}
         self._restart()
 
     def on(self, event: Event | PathRestarted) -> Sequence[Candle]:
@@ -43,10 +42,6 @@ class CandleStage:
         ended.sort(key=lambda bar: (bar.end_us, bar.interval_us))
         return [self._candle(self._symbols[place], bar) for bar in ended]
 
-    def follow(self, candle: Candle) -> None:
-        """A candle of a session: the next one is complete where it begins at its end."""
-        self._next_us[candle.symbol, candle.interval_us] = candle.at_us
-
     def _restart(self) -> None:
         self._builders = {
             (each.venue, each.symbol): [self._builder_of(each, interval_us) for interval_us in lengths]
@@ -54,11 +49,9 @@ class CandleStage:
         }
 
     def _candle(self, symbol: str, bar: Bar) -> Candle:
-        expected_us = self._next_us.get((symbol, bar.interval_us), bar.open_us)
-        self._next_us[symbol, bar.interval_us] = bar.end_us
         price = bar.instrument.price
         return Candle(
             at_us=bar.end_us, symbol=symbol, interval_us=bar.interval_us,
             open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close),
-            volume=bar.instrument.size(bar.volume), complete=bar.complete and bar.open_us == expected_us,
+            volume=bar.instrument.size(bar.volume), complete=bar.complete,
         )  # fmt: skip

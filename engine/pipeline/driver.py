@@ -11,7 +11,6 @@ from raysignal.engine.core.events import Candle, PathRestarted, PlannedOrder
 from raysignal.engine.core.market_events import BookChange, BookLost, Event, Trade
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.pipeline.paper_venue import CandleDepth, CandleMarket, PaperVenue
-from raysignal.engine.pipeline.path import DecisionPath
 from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 
 
@@ -23,6 +22,13 @@ class EventLog(Protocol):
 
     def output(self, event: Any, /) -> None:
         """What followed, the paper venue's fills among it."""
+
+
+class EventPath(Protocol):
+    """What events are played into: a `DecisionPath`, or the part of one that this process runs."""
+
+    def on(self, *events: Any) -> Sequence[Any]:
+        """Everything that they lead to, in order."""
 
 
 class PathDriver:
@@ -37,7 +43,7 @@ class PathDriver:
     """
 
     def __init__(
-        self, path: DecisionPath, portfolio: KernelPortfolio | VenuePortfolio, venue: PaperVenue | None, *,
+        self, path: EventPath, portfolio: KernelPortfolio | VenuePortfolio, venue: PaperVenue | None, *,
         log: EventLog, market: CandleMarket | None = None,
     ) -> None:  # fmt: skip
         self._path = path
@@ -85,6 +91,11 @@ class PathDriver:
         if self._venue is not None:
             self._say(self._venue.book_changed(depth, at_us))
 
+    def send(self, *orders: PlannedOrder) -> None:
+        """Orders go to the venue; see `PaperVenue.submit`."""
+        assert self._venue is not None
+        self._say(self._venue.submit(*orders))
+
     def facts(self, *events: Any) -> None:
         """What a session says of market and venue, without either: candles that came together, or a fill or an end.
 
@@ -131,4 +142,4 @@ class PathDriver:
             if not self.sends:
                 self._venue.follow(event)
             elif type(event) is PlannedOrder:
-                self._say(self._venue.submit(event))
+                self.send(event)

@@ -198,6 +198,11 @@ class DurableStage:
             raise
         return durable
 
+    @property
+    def whole(self) -> bool:
+        """Whether a step may follow; not where one was left in its middle, as when the journal's store is away."""
+        return self._whole
+
     def step(self, *, most: int = MOST_AT_ONCE, wait_s: float = 1.0) -> int:
         """Take in the next events, at most so many a stream; how many came, known ones included. Waits for the first.
 

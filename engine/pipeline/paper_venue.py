@@ -14,6 +14,7 @@ from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import OrderRequest, Side
+from raysignal.engine.execution.exchange import Fill
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.execution.paper import PaperExchange
@@ -58,14 +59,17 @@ class CandleMarket:
 
 
 class _Account:
-    """The account at one exchange: its open orders, what it holds, and the last fill that the path knows."""
+    """The account at one exchange: its open orders, what it holds, and the last fill that the path knows.
+
+    Of an account that was there before, that is the last one that there is: `PaperVenue.submit` tells of the others.
+    """
 
     def __init__(self, venue: str, exchange: PaperExchange, holdings: Holdings) -> None:
         self.venue = venue
         self.exchange = exchange
         self.holdings = holdings
         self.open: dict[str, PlannedOrder] = {}
-        self.last_fill = 0
+        self.last_fill = max((fill.ordinal for fill in exchange.fills()), default=0)
 
 
 class PaperVenue:
@@ -101,17 +105,27 @@ class PaperVenue:
         """Whether no order is under way."""
         return not any(account.open for account in self._accounts.values())
 
-    def submit(self, order: PlannedOrder) -> Sequence[OrderFill | OrderEnded]:
-        """Place it; what the exchange says at once."""
-        account = self._of_symbol[order.symbol]
-        try:
-            account.exchange.submit(self._request(order))
-        except OrderRejected as error:
-            return [
-                _ended(order, max(account.exchange.clock_us, order.at_us), "rejected", error.fields["reason"])
-            ]
-        account.open[order.client_id] = order
-        return self._news(account)
+    def submit(self, *orders: PlannedOrder) -> Sequence[OrderFill | OrderEnded]:
+        """Place them; what the exchanges say at once.
+
+        Of one that is at its exchange already, all that the exchange has ever said of it.
+        """
+        news: list[OrderFill | OrderEnded] = []
+        concerned: dict[str, _Account] = {}
+        for order in orders:
+            account = self._of_symbol[order.symbol]
+            try:
+                report = account.exchange.submit(self._request(order))
+            except OrderRejected as error:
+                news.append(_ended(order, order.at_us, "rejected", error.fields["reason"]))
+                continue
+            account.open[order.client_id] = order
+            concerned[account.venue] = account
+            told = (fill for fill in report.fills if fill.ordinal <= account.last_fill)
+            news += [self._fill(account, fill, order) for fill in told]
+        for account in concerned.values():
+            news += self._news(account)
+        return news
 
     def book_changed(self, depth: Depth, at_us: int) -> Sequence[OrderFill | OrderEnded]:
         """The market's book is this now."""
@@ -162,24 +176,28 @@ class PaperVenue:
     def _news(self, account: _Account) -> list[Any]:
         news: list[Any] = []
         for fill in account.exchange.fills(account.last_fill):
-            symbol = self._symbols[account.venue, fill.symbol]
-            quantity = product(fill.quantity, self._listings[symbol].instrument.contract_size)
-            news.append(
-                OrderFill(
-                    at_us=fill.at_us, symbol=symbol, client_id=fill.client_id, ordinal=fill.ordinal,
-                    side=int(fill.side), quantity=plain(quantity), price=plain(fill.price), fee=plain(fill.fee),
-                    decided_price=account.open[fill.client_id].decided_price,
-                )
-            )  # fmt: skip
-            self._book(account, news[-1])
+            account.last_fill = fill.ordinal
+            order = account.open.get(fill.client_id)
+            if order is not None:  # else it is told of when its order is submitted again
+                news.append(self._fill(account, fill, order))
+                self._book(account, news[-1])
         for client_id, order in list(account.open.items()):
             report = account.exchange.order(client_id)
             assert report is not None
             if report.progress.state.final:
                 del account.open[client_id]
-                at_us = max(account.exchange.clock_us, order.at_us)
+                # Of its last fill, as whoever asks the exchange again can tell it again.
+                at_us = max(order.at_us, *(fill.at_us for fill in report.fills), 0)
                 news.append(_ended(order, at_us, report.progress.state.value, report.progress.reason))
         return news
+
+    def _fill(self, account: _Account, fill: Fill, order: PlannedOrder) -> OrderFill:
+        symbol = self._symbols[account.venue, fill.symbol]
+        quantity = product(fill.quantity, self._listings[symbol].instrument.contract_size)
+        return OrderFill(
+            at_us=fill.at_us, symbol=symbol, client_id=fill.client_id, ordinal=fill.ordinal, side=int(fill.side),
+            quantity=plain(quantity), price=plain(fill.price), fee=plain(fill.fee), decided_price=order.decided_price,
+        )  # fmt: skip
 
 
 def _ended(order: PlannedOrder, at_us: int, state: str, reason: str) -> OrderEnded:

@@ -52,6 +52,7 @@ class _Place:
         self._streams = [(each.name, each.stream()) for each in features]
         self.ahead: dict[int, dict[str, float]] = {}
         self.ahead_until_us = 0
+        self.ended_us: int | None = None
 
     def restart(self) -> None:
         """Begin a new warm-up."""
@@ -65,14 +66,19 @@ class _Place:
 
 
 class StrategyStage:
-    """Candles to signals. A candle before which something is missing begins a new warm-up, with an alarm.
+    """Candles to signals. A candle that is not complete begins a new warm-up, with an alarm.
 
     Args:
         specs: who speaks.
         features: what each signal says beside its side, where it is known.
+        gapless: so does one that does not begin where the last of its symbol and length ended. Not in a file of
+            prices, which has nights and holidays.
     """
 
-    def __init__(self, specs: Iterable[StrategySpec], features: Sequence[CandleFeature] = ()) -> None:
+    def __init__(
+        self, specs: Iterable[StrategySpec], features: Sequence[CandleFeature] = (), *, gapless: bool = False
+    ) -> None:
+        self._gapless = gapless
         self._places: dict[tuple[str, int], _Place] = {}
         for spec in specs:
             for symbol in spec.symbols:
@@ -109,7 +115,10 @@ class StrategyStage:
             if not any(sides):
                 return ()
             return _signals(place.strategies, candle, sides, place.ahead[candle.at_us])
-        if not candle.complete:
+        begins_us = candle.at_us - candle.interval_us
+        follows = not self._gapless or place.ended_us in {None, begins_us}
+        place.ended_us = candle.at_us
+        if not (candle.complete and follows):
             place.restart()
             message = (
                 f"candles of {candle.interval_us / 1e6:g} s are missing or incomplete: "

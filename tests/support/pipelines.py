@@ -20,12 +20,15 @@ class Events:
     def __init__(self) -> None:
         self.inputs: list[Any] = []
         self.outputs: list[Any] = []
+        self.everything: list[Any] = []
 
     def input(self, event: Any) -> None:
         self.inputs.append(event)
+        self.everything.append(event)
 
     def output(self, event: Any) -> None:
         self.outputs.append(event)
+        self.everything.append(event)
 
     def of(self, kind: type) -> list[Any]:
         return [event for event in self.outputs if type(event) is kind]

@@ -57,20 +57,6 @@ def test_candles_of_several_lengths_that_end_together_come_shorter_first() -> No
     assert made[0].volume == 1.0
 
 
-def test_candle_that_follows_missing_ones_says_that_it_is_not_complete() -> None:
-    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
-    from raysignal.engine.core.market_events import TradesLost
-
-    for number in range(3):
-        stage.on(trade(number, number * SECOND_US, 100))
-    stage.on(TradesLost(BTC, "disconnected", 2 * SECOND_US))
-    after: list[Candle] = []
-    for number in range(10, 14):
-        after += stage.on(trade(number, number * SECOND_US, 100))
-    assert [each.complete for each in after if each.at_us <= 11 * SECOND_US][-1] is False
-    assert after[-1].complete
-
-
 def test_events_of_other_instruments_are_nobodys() -> None:
     stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
     other = Instrument("okx", "BTC-USDT-SWAP", 1, 0)
@@ -81,13 +67,16 @@ def test_events_of_other_instruments_are_nobodys() -> None:
 
 
 def stage_of(
-    *kinds: tuple[str, dict[str, Any]], interval_us: int = MINUTE_US, features: tuple[str, ...] = ()
+    *kinds: tuple[str, dict[str, Any]],
+    interval_us: int = MINUTE_US,
+    features: tuple[str, ...] = (),
+    gapless: bool = False,
 ) -> StrategyStage:
     specs = (
         StrategySpec(f"s{place}", make(kind, values), interval_us, ("BTC",))
         for place, (kind, values) in enumerate(kinds)
     )
-    return StrategyStage(specs, parse_features(features))
+    return StrategyStage(specs, parse_features(features), gapless=gapless)
 
 
 def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> None:
@@ -131,6 +120,16 @@ def test_signals_of_one_candle_say_that_more_follow_but_for_the_last() -> None:
     for number, close in enumerate([10.0, 9.0, 8.0, 7.0, 12.0], 1):
         said = list(stage.on(candle(number * MINUTE_US, close)))
     assert [(each.strategy, each.side, each.more) for each in said] == [("s0", 1, True), ("s1", 1, False)]
+
+
+def test_candle_that_does_not_begin_where_the_last_ended_begins_a_new_warm_up_live_and_not_in_a_file() -> (
+    None
+):
+    for gapless in (True, False):
+        stage = stage_of(("sma", {"fast": 1, "slow": 2}), gapless=gapless)
+        said = [stage.on(candle(minute * MINUTE_US, 10.0)) for minute in (1, 2, 5, 6)]
+        alarms = [[event.code for event in each if isinstance(event, Alarm)] for each in said]
+        assert alarms == [[], [], ["candles_missing"] if gapless else [], []]
 
 
 def test_candle_after_a_gap_begins_a_new_warm_up_with_an_alarm() -> None:
