@@ -17,7 +17,7 @@ from raysignal.engine.core.events import (
     decode_event,
     encode_event,
 )
-from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.market_events import BookChange, Instrument, Trade, TradesLost
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
@@ -55,6 +55,21 @@ def test_candles_of_several_lengths_that_end_together_come_shorter_first() -> No
     ]  # fmt: skip
     assert [each.close for each in made if each.interval_us == 2 * SECOND_US] == [1.01, 1.03]
     assert made[0].volume == 1.0
+
+
+def test_pause_of_the_market_is_no_loss_unless_trades_were_said_to_be_lost() -> None:
+    def played(*, lost: bool) -> list[bool]:
+        stage, made = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)}), list[Candle]()
+        for number in range(6):
+            at_us = number * 15 * SECOND_US
+            if lost and number == 4:
+                stage.on(TradesLost(BTC, "disconnected", at_us - 1))
+            made += stage.on(trade(number, at_us, 100))
+            made += stage.on(BookChange(BTC, 1, 1, 1, 2, 1, at_us + 12 * SECOND_US, at_us + 12 * SECOND_US))
+        return [each.complete for each in made]
+
+    assert all(played(lost=False)[1:])
+    assert not all(played(lost=True)[1:])
 
 
 def test_events_of_other_instruments_are_nobodys() -> None:
