@@ -65,6 +65,7 @@ _DAYS = {"observed": 0.0, "365x24": 365.0, "252-sessions": _DAYS_OF_SESSIONS}
 """Days a year that a calendar has."""
 
 _DAY_MINUTES = 1440.0
+_MINUTE_US = 60_000_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +236,7 @@ def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
+def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -> None:  # noqa: C901, PLR0912, PLR0915 - each formula once, in one compiled loop
     """One column of `table` an account, in the order of `_NAMES`, by its `_year`. Compiled; plain Python can run it
     too.
     """
@@ -256,11 +257,19 @@ def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -
                 after = np.floor(account[at.LAST_US] / DAY_US) + 4.0
                 weekdays = 5.0 * (np.floor(after / 7.0) - np.floor(first / 7.0))
                 weekdays += min(after % 7.0, 5.0) - min(first % 7.0, 5.0)
-                # A market without holidays shows where only all weekdays have whole sessions, to one period in all.
-                sessions = max(weekdays - np.floor(9.0 * elapsed_us / YEAR_US), 1.0)
-                if weekdays > sessions and abs(periods - sessions * np.floor(periods / sessions + 0.5)) > 1.0:
-                    if abs(periods - weekdays * np.floor(periods / weekdays + 0.5)) <= 1.0:
-                        sessions = weekdays
+                usual = max(weekdays - np.floor(9.0 * elapsed_us / YEAR_US), 1.0)
+                # There may be no holidays, or more: so many days as have the same number of bars each, whole minutes
+                # apart between the times of day of the first and the last; else all weekdays, if only those have it.
+                minutes = elapsed_us % DAY_US / _MINUTE_US
+                sessions = 0.0
+                for count in (usual, weekdays, usual - 1.0, usual - 2.0):
+                    bars = periods / max(count, 1.0)
+                    even = bars >= 2.0 and bars % 1.0 == 0.0 and minutes > 0.0
+                    if sessions == 0.0 and even and minutes % (bars - 1.0) == 0.0:
+                        sessions = max(count, 1.0)
+                if sessions == 0.0:
+                    only = periods % max(weekdays, 1.0) == 0.0 and periods % usual != 0.0
+                    sessions = max(weekdays, 1.0) if only else usual
                 a_year = days * periods / sessions
             whole = np.floor(max(a_year / days, days / a_year) + 0.5)
             if days != _DAYS_OF_SESSIONS and 1.0 < whole <= _DAY_MINUTES and a_year > days:

@@ -202,6 +202,28 @@ def test_bars_of_a_market_that_does_not_close_divide_its_day_whatever_is_missing
     assert played(Policy(calendar="365x24"), *stream).periods_per_year == 365 * a_day
 
 
+@pytest.mark.parametrize("closed", [{3}, {9}, {3, 10}])
+@pytest.mark.parametrize(("bars", "apart"), [(390, 1), (78, 5), (13, 30)])
+def test_more_holidays_than_a_history_is_expected_to_have_leave_the_length_of_its_sessions(
+    closed: set[int], bars: int, apart: int
+) -> None:
+    days = [MONDAY + day for day in range(12) if day % 7 < 5 and day not in closed]
+    stamps = [day * DAY_US + (870 + bar * apart) * 60_000_000 for day in days for bar in range(bars)]
+    stream = [(stamp, BUY, 100.0 + place % 7) for place, stamp in enumerate(stamps)]
+    assert played(Policy(calendar="252-sessions"), *stream).periods_per_year == 252 * bars
+
+
+def test_a_market_that_opens_on_sunday_evening_has_five_sessions_a_week() -> None:
+    hours = [week * 168 - 2 + hour for week in range(12) for hour in range(120)]
+    stream = [(MONDAY * DAY_US + hour * DAY_US // 24, BUY, 100.0 + hour % 7) for hour in hours]
+    assert played(Policy(calendar="252-sessions"), *stream).periods_per_year == 252 * 24
+
+
+def test_an_hour_of_rest_within_the_day_of_utc_is_no_bar() -> None:
+    held = [row for row in sessions(44, 24) if row[0] % DAY_US != 22 * DAY_US // 24]
+    assert played(Policy(calendar="252-sessions"), *held).periods_per_year == 252 * 23
+
+
 def test_weeks_are_five_sessions() -> None:
     weekly = [(place * 7 * DAY_US, BUY, 100.0 + place % 7) for place in range(40)]
     assert played(Policy(calendar="252-sessions"), *weekly).periods_per_year == 252 / 5
