@@ -234,7 +234,7 @@ def scan_objects(
 
 
 @compiled
-def scan_records(  # noqa: C901 - one pass, its state in registers
+def scan_records(  # noqa: C901, PLR0912 - one pass, its state in registers
     data: UInt8Array,
     at: int,
     begin: Int64Array,

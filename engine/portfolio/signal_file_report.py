@@ -381,7 +381,8 @@ def difference(one: Signal, other: Signal) -> tuple[str, Any, Any]:
             return ("signal", here.name, there.name) if name == "action" else (name, here, there)
     for name, here, there in zip(TERMS, one.terms, other.terms, strict=True):
         if here != there and name == "expires":
-            return name, *(None if each is None else format_instant(int(each)) for each in (here, there))
+            shown = [None if each is None else format_instant(int(each)) for each in (here, there)]
+            return name, shown[0], shown[1]
         if here != there:
             return name, here, there
     for name in sorted({*one.features, *other.features}):
