@@ -44,7 +44,7 @@ def show_refusals(config: RefusalsConfig) -> None:
     shown = output.fitting(_COLUMNS, answer["refusals"], _LEAST)
     output.table(rows_table(shown, [[row[name] for name in shown] for row in answer["refusals"]]))
     counts = ", ".join(f"{escape(reason)} {count:,d}" for reason, count in answer["counts"].items())
-    output.say(f"refused since the service began: {counts or 'none'}")
+    output.say(f"refused since the store began: {counts or 'none'}")
 
 
 async def _asked(config: RefusalsConfig) -> dict[str, Any]:

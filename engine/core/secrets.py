@@ -26,6 +26,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _PARTS = re.compile(r"[.\[\]]")
 _PAIR_NAMES = frozenset({"name", "key", "field", "id", "header", "k"})
 _DEEPEST = 4
+_LOOKED_AT = 4096
 
 _BETWEEN = r"[\W_]{0,3}"
 _IN_TEXT = re.compile(
@@ -71,7 +72,7 @@ def without_secrets(
 ) -> object:
     """The value with what may be a secret in it hidden, to be shown; `hidden` knows the names of secrets."""
     if isinstance(value, str):
-        return hide_secrets(value)
+        return hide_secrets(value[:_LOOKED_AT])  # far more than is shown
     if isinstance(value, (dict, list, tuple)) and deepest == 0:
         return "…"
     if isinstance(value, dict):

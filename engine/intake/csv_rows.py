@@ -54,7 +54,7 @@ class CsvHeader:
 def record_blocks(
     source: UInt8Array, reading: Reading = _PLAIN, block_rows: int | None = None
 ) -> Iterator[RowBlock]:
-    """The blocks of CSV, of `block_rows` rows each, else of `BLOCK_ROWS`; blank lines are no rows.
+    """The blocks of CSV, of `block_rows` rows each, else of `BLOCK_ROWS`; lines without a value are no rows.
 
     Raises:
         UnreadableInput: not UTF-8 text, or quotes that do not close.
@@ -181,7 +181,7 @@ def _header_at(source: UInt8Array, at: int, delimiter: int) -> CsvHeader:
                     "the columns of one ticker: save each on its own",
                 )
             return CsvHeader([stamps[0], *names[1:]], third, delimiter, 3, tickers[1])
-    return CsvHeader(names, after, delimiter)
+    return CsvHeader(_told_apart(names), after, delimiter)
 
 
 def _next_record(source: UInt8Array, at: int, delimiter: int) -> tuple[list[str] | None, int]:
@@ -197,6 +197,15 @@ def _next_record(source: UInt8Array, at: int, delimiter: int) -> tuple[list[str]
     names = [str(column) for column in range(int(count[0]))]
     columns = cells.columns(names, _unescape)
     return [columns[name][0].as_py() for name in names], after
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """The names with those of blank cells at their end told apart by blanks: Excel leaves empty columns there."""
+    named = len(names)
+    while named and not names[named - 1].strip():
+        named -= 1
+    first = int("" in names[:named])
+    return [*names[:named], *(" " * (first + more) for more in range(len(names) - named))]
 
 
 def _check_header(header: CsvHeader, reading: Reading) -> None:

@@ -139,7 +139,7 @@ def check_keys(values: Mapping[str, object], row: int | None) -> None:
 
 def check_feature_name(name: str, row: int | None) -> str:
     """The name a feature is kept under."""
-    if name in NAMELESS:
+    if name in NAMELESS or not name.strip():
         return UNNAMED
     if len(name) > MAX_FEATURE_NAME or not is_unicode(name):
         expected = f"a name of at most {MAX_FEATURE_NAME} Unicode characters"

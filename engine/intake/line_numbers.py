@@ -53,7 +53,7 @@ def _records(lines: Iterable[str], header: CsvHeader) -> Iterator[int]:
     try:
         reader, line, before_rows = csv.reader(lines, delimiter=chr(header.delimiter)), 1, header.lines
         for record in reader:
-            if record:
+            if any(record):
                 if not before_rows:
                     yield line
                 before_rows = max(0, before_rows - 1)

@@ -234,7 +234,7 @@ def scan_objects(
 
 
 @compiled
-def scan_records(  # noqa: C901 - one pass, its state in registers
+def scan_records(  # noqa: C901, PLR0912 - one pass, its state in registers
     data: UInt8Array,
     at: int,
     begin: Int64Array,
@@ -286,6 +286,10 @@ def scan_records(  # noqa: C901 - one pass, its state in registers
             if at >= stop or data[at] == _NEWLINE or data[at] == _RETURN:
                 break
             at += 1
-        cells[rows] = found
-        rows += 1
+        byte = row_begin[rows]
+        while byte < at and ends_cell[data[byte]]:
+            byte += 1
+        if byte < at:  # else a line of nothing but delimiters, as Excel writes for a blank row
+            cells[rows] = found
+            rows += 1
     return rows, at, MORE

@@ -197,7 +197,6 @@ def _placed(error: InputError, row: int) -> InputError:
 
 def require_columns(names: Sequence[str], reading: Reading) -> None:
     """Refuse a table that lacks a required column, or one that the reading names, once, and not row by row."""
-    there = shorten(", ".join(names))
     present = set(fields_in(names, reading.names).fields.values())
     # By a template, names mean fields by what stands under them: its rows say what they lack.
     templated = reading.template_of(dict.fromkeys(names)) is not None
@@ -206,18 +205,23 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
         for required in (*(() if templated else reading.required), *reading.names)
         if required not in present and not (required == "signal" and "price_only" in present)
     ]
+    data = sum(is_stamp(name) or number_in(name) is not None for name in names)
+    headerless = 2 * data >= len(names) or (data and not present)
+    there = shorten(", ".join(names))
     for required in missing:
-        if required in reading.names:
+        if required in reading.names and not headerless:
             raise InvalidField(
                 required, None, f"a column named {reading.names[required]}, as the map says, among {there}"
             )
-        expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
-        if 2 * sum(is_stamp(name) or number_in(name) is not None for name in names) >= len(names):
+        expected = f"a column named {' or '.join(ALIASES[required])}"
+        if headerless:  # what stands there may be a secret
             expected += (
-                "; the first line is no header but data, and not a bar of MetaTrader's (date, time, open, high, low, "
-                "close, volume) or Binance's (12 columns): write the columns' names above it"
+                "; the first line is no header but data, and not a bar as MetaTrader (date, time, open, high, low, "
+                "close, volume) or Binance (12 columns) writes it: write the columns' names above it"
             )
-        elif len(names) > 1:
+            raise InvalidField(required, None, expected)
+        expected += f" among {there}"
+        if len(names) > 1:
             maps = " ".join(f"--map {each}=NAME" for each in missing if each not in reading.names)
             expected += f"; if one of them is, say so: {maps}"
             if missing == ["signal"]:

@@ -22,6 +22,7 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format_instant
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.core.terms import TERMS
 from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.engine.intake.checked_file import CHUNK_ROWS, ERRORS_KEPT
 from raysignal.engine.intake.line_numbers import line_numbers, place
@@ -378,6 +379,12 @@ def difference(one: Signal, other: Signal) -> tuple[str, Any, Any]:
             if name == "timestamp_us":
                 return "timestamp", format_instant(here), format_instant(there)
             return ("signal", here.name, there.name) if name == "action" else (name, here, there)
+    for name, here, there in zip(TERMS, one.terms, other.terms, strict=True):
+        if here != there and name == "expires":
+            shown = [None if each is None else format_instant(int(each)) for each in (here, there)]
+            return name, shown[0], shown[1]
+        if here != there:
+            return name, here, there
     for name in sorted({*one.features, *other.features}):
         if one.features.get(name) != other.features.get(name):
             return name, one.features.get(name), other.features.get(name)

@@ -149,6 +149,23 @@ def test_check_finds_what_a_portfolio_would_refuse(tmp_path):
     assert remark.startswith("line 4: 1 row of BTC has the instant of the one before it")
 
 
+@pytest.mark.parametrize(
+    ("field", "here", "there", "shown"),
+    [
+        ("size", "0.5", "1", ("0.5", "1.0")),
+        ("stop_loss", "90", "", ("90.0", "None")),
+        ("confidence", "0.5", "0.25", ("0.5", "0.25")),
+        ("expires", "2025-01-03", "2025-01-02", ("'2025-01-03T00:00:00Z'", "'2025-01-02T00:00:00Z'")),
+    ],
+)
+def test_two_rows_of_one_identity_name_the_term_in_which_they_differ(tmp_path, field, here, there, shown):
+    row = "2025-01-01T00:00:00Z,100,1"
+    path = written(tmp_path, f"timestamp,price,signal,{field}\n{row},{there}\n,,,\n{row},{here}\n")
+    (error,) = checked(path, status=1)["errors"]
+    assert (error["field"], error["value"], error["line"], error["other_line"]) == (field, shown[0], 4, 2)
+    assert error["expected"] == f"{shown[1]}, as in line 2, or another signal_id"
+
+
 def test_two_rows_of_one_identity_are_both_named_by_their_lines_with_field_and_values(tmp_path):
     path = written(
         tmp_path,

@@ -377,6 +377,12 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
         "a.csv", "time,close\n2018-10-28T02:00+01:00,1\n2018-10-28T02:00+02:00,2\n", PRICES | {"zone": BERLIN},
         [("2018-10-28 00:00:00.000", 2.0, 0, "BTC"), ("2018-10-28 01:00:00.000", 1.0, 0, "BTC")],
     ),
+    "Excel's blank rows and columns": (
+        "a.csv", "timestamp;price;signal;;\n;;;;\n2025-02-24;95439,81;1;;\n;;;;\n", GERMAN, ONE,
+    ),
+    "a frame's index, and a blank column": (
+        "a.csv", ",timestamp,price,signal,\n0,2025-02-24,95439.81,1,\n", {}, ONE,
+    ),
     "a name in any case, with blanks": (
         "a.csv", " TIMESTAMP , Close_Price ,SIGNAL\n2025-02-24 0:00,95439.81,HOLD\n", {}, HELD,
     ),
@@ -404,6 +410,15 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "a part of Binance's columns, no header": (
         "a.csv", "1740355200000000,1,2,3,4,2,1740355259999999\n", PRICES, "first line is no header but data",
+    ),
+    "MetaTrader 4's decimals with a comma": (
+        "a.csv", "2025.02.24;09:30;1,1;1,2;1,0;1,15;100\n", PRICES | {"decimal": ","}, "first line is no header but data",
+    ),
+    "no header, and what may be a secret": (
+        "a.csv", "2025-02-24T00:00:00Z,1,BUY,hunter2\n", {}, "column named timestamp or datetime or time; the first line is no header",
+    ),
+    "a value in two blank columns": (
+        "a.csv", "timestamp,price,signal,,\n2025-02-24,1,BUY,2,3\n", {}, "unnamed is '3'; expected each name once",
     ),
     "Excel's German names": (
         "a.csv", "Datum;Kurs;Signal\n24.02.2025;1;BUY\n", {}, "say so: --map timestamp=NAME --map price=NAME$",
