@@ -347,6 +347,7 @@ def _loaded(text: str) -> Any:
         InvalidField, yaml.YAMLError, ValueError: where it cannot be.
     """
     depth = 0
+    event: Any
     for event in yaml.parse(text, _Loader):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
