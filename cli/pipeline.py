@@ -113,6 +113,11 @@ def backtest(config: BacktestConfig) -> None:
     path = read_config(config.config)
     if config.record is not None and config.record.exists():
         raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
+    for each in path.strategies:
+        if each.posted is not None:
+            output.say(
+                f"posted    {escape(each.name)} says nothing here: only a service takes in its signals"
+            )
     if config.recording:
         _play_recordings(config, path, output)
     else:
@@ -145,11 +150,6 @@ def _play_candles(
     from raysignal.runtime.pipeline_session import candle_market, write_about
 
     output = output or Output(as_json=True)
-    for each in path.strategies:
-        if each.posted is not None:
-            output.say(
-                f"posted    {escape(each.name)} says nothing here: only a service takes in its signals"
-            )
     series = _series(config, path, output)
     instruments = {symbol: _instrument(path, symbol, series) for symbol in path.symbols}
     pipeline = build(path, instruments)
