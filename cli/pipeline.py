@@ -23,6 +23,7 @@ from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.instants import format_instant
 
 if TYPE_CHECKING:
+    from raysignal.engine.core.market_events import Instrument
     from raysignal.engine.pipeline.backtest import CandleSeries
     from raysignal.engine.strategies.checks import StrategyFinding
     from raysignal.runtime.pipeline import Pipeline
@@ -75,6 +76,7 @@ class EventCounts:
 
     def __init__(self, also: Any = None) -> None:
         self.counts: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
         self.slippage = 0.0
         self.alarms: list[Any] = []
         self._also = also
@@ -91,6 +93,8 @@ class EventCounts:
         self.counts[name] += 1
         if name == "OrderFill":
             self.slippage += event.side * (float(event.price) - event.decided_price) * float(event.quantity)
+        elif name == "OrderEnded" and event.state != "filled":
+            self.ended[f"{event.state}: {event.reason}" if event.reason else event.state] += 1
         elif name == "Alarm":
             self.alarms.append(event)
         elif name == "RiskVerdict":
@@ -139,6 +143,11 @@ def backtest(config: BacktestConfig) -> None:
     path = read_config(config.config)
     if config.record is not None and config.record.exists():
         raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
+    for each in path.strategies:
+        if each.posted is not None:
+            output.say(
+                f"posted    {escape(each.name)} says nothing here: only a service takes in its signals"
+            )
     if config.recording:
         _play_recordings(config, path, output)
     else:
@@ -166,13 +175,13 @@ def _play_candles(
 ) -> tuple[Pipeline, EventCounts, list[tuple[int, float]]]:
     from raysignal.engine.pipeline.backtest import run_backtest
     from raysignal.engine.pipeline.driver import PathDriver
-    from raysignal.engine.pipeline.paper_venue import file_instrument
     from raysignal.engine.pipeline.session import SessionWriter
     from raysignal.runtime.pipeline import build
     from raysignal.runtime.pipeline_session import candle_market, write_about
 
-    series = _series(config, path, output or Output(as_json=True))
-    instruments = {symbol: file_instrument(symbol) for symbol in path.symbols}
+    output = output or Output(as_json=True)
+    series = _series(config, path, output)
+    instruments = {symbol: _instrument(path, symbol, series) for symbol in path.symbols}
     pipeline = build(path, instruments)
     with ExitStack() as stack:
         writer = None
@@ -184,6 +193,16 @@ def _play_candles(
         market = candle_market(path, instruments)
         driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)
         return pipeline, log, run_backtest(driver, pipeline.strategies, series)
+
+
+def _instrument(path: PipelineConfig, symbol: str, series: list[CandleSeries]) -> Instrument:
+    from raysignal.engine.pipeline.paper_venue import file_instrument
+
+    if path.venue.kind == "none":
+        return file_instrument(symbol)
+    bars = next(each.bars for each in series if each.symbol == symbol)
+    lowest, highest = float(bars.low.min()), float(bars.high.max())
+    return file_instrument(symbol, lowest=lowest, highest=highest, cash=path.policy.initial_cash)
 
 
 def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Output) -> None:
@@ -248,7 +267,10 @@ def _bars(config: BacktestConfig, path: PipelineConfig, place: int, interval_us:
 
 
 def _report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]], output: Output) -> None:
-    figures = figures_of(pipeline, log, curve)
+    _show(pipeline, log, figures_of(pipeline, log, curve), output)
+
+
+def _show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output: Output) -> None:
     if output.as_json:
         output.json(figures)
         return
@@ -257,6 +279,9 @@ def _report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]]
         f"({figures['reduced']:,d} reduced, {figures['refused']:,d} refused by risk), {figures['orders']:,d} orders, "
         f"{figures['fills']:,d} fills, {figures['trades']:,d} trades"
     )
+    if figures["ended"]:
+        ended = ", ".join(f"{count:,d} {escape(how)}" for how, count in figures["ended"].items())
+        output.say(f"ended     not filled: {ended}")
     output.say(
         f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
         f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
@@ -299,6 +324,7 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "refused": counts["risk_refuse"],
         "orders": counts["PlannedOrder"],
         "fills": counts["OrderFill"],
+        "ended": dict(log.ended.most_common()),
         "trades": counts["TradeAttribution"],
         "initial": initial,
         "equity": float(equity[-1]),
@@ -380,7 +406,8 @@ async def _run(
         await _until_told(
             live.run(), market.seconds, lambda: output.err.print(_line(log, live.pipeline.portfolio.equity))
         )
-        _report(live.pipeline, log, [], output)
+        figures = figures_of(live.pipeline, log, []) | {"max_drawdown": live.driver.max_drawdown}
+        _show(live.pipeline, log, figures, output)
         if config.record is not None:
             output.say(
                 f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}"

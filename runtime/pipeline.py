@@ -1,7 +1,7 @@
 """A decision path put together from its configuration."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -105,12 +105,7 @@ def build(
         fee_bps = config.venue.margin_bps
     else:
         portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
-    limits = config.limits
-    if venue is not None and limits.leverage is None:
-        limits = replace(
-            limits, leverage=1.0
-        )  # each venue's account has the portfolio's cash; together it is once
-    risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio, fills_itself=venue is None)
+    risk = RiskGate(RiskStage(config.limits, fee_bps=fee_bps), portfolio, fills_itself=venue is None)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()
     candles = CandleStage(

@@ -1,6 +1,6 @@
 """`pipeline.yaml`: instruments, strategies, weights, risk, portfolio and venue of a decision path, checked whole."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
+from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
+from raysignal.engine.market.venues.names import VENUE_NAMES
 from raysignal.engine.pipeline.aggregation import AggregationSettings
 from raysignal.engine.risk.limits import RiskLimits
 from raysignal.engine.strategies.features import FEATURES, parse_features
@@ -35,6 +36,14 @@ class InstrumentConfig(_Part):
         "it or the symbol of its file",
     )
 
+    @field_validator("market")
+    @classmethod
+    def _a_market(cls, market: str | None) -> str | None:
+        venue, _, symbol = (market or "").partition(":")
+        if market is not None and (venue not in VENUE_NAMES or not symbol):
+            raise ValueError(f"expected venue:symbol, the venue one of {', '.join(VENUE_NAMES)}")
+        return market
+
 
 POSTED = "posted"
 RESERVED = frozenset({"stop", "overruled", "flatten"})
@@ -44,10 +53,16 @@ RESERVED = frozenset({"stop", "overruled", "flatten"})
 class PostedSource(_Part):
     """Signals that are taken in by a portfolio of the service."""
 
-    source: str = Field(description="who sends them")
+    source: str = Field(min_length=1, description="who sends them")
     portfolio: str | None = Field(
         default=None, description="which portfolio they are posted to; the primary one"
     )
+
+    @field_validator("portfolio")
+    @classmethod
+    def _a_name(cls, portfolio: str | None) -> str | None:
+        with of_this_setting():
+            return None if portfolio is None else check_portfolio_name(portfolio)
 
 
 class StrategyConfig(_Part):
@@ -75,9 +90,12 @@ class StrategyConfig(_Part):
 
     @model_validator(mode="after")
     def _a_strategy(self) -> Self:
-        if self.posted is None:
-            with of_this_setting():
-                self.strategy()
+        try:
+            if self.posted is None:
+                with of_this_setting():
+                    self.strategy()
+        except ValidationError as error:  # of what is posted
+            raise ValueError(_sentences(error, PostedSource)) from None
         return self
 
     @property
@@ -102,20 +120,21 @@ class VenueConfig(_Part):
         default="none",
         description="none: the portfolio itself, at the candle's price; paper: the paper exchange",
     )
-    fee_bps: Annotated[float, Field(ge=0, le=1000)] = Field(
+    fee_bps: Annotated[float, Field(strict=True, ge=0, le=1000)] = Field(
         default=10.0, description="of a fill's value, paper"
     )
-    latency_ms: Annotated[float, Field(ge=0, le=60_000)] = Field(
+    latency_ms: Annotated[float, Field(strict=True, ge=0, le=60_000)] = Field(
         default=0.0, description="from an order to the book, paper"
     )
-    spread_bps: Annotated[float, Field(ge=0, le=1000)] = Field(
+    spread_bps: Annotated[float, Field(strict=True, ge=0, le=1000)] = Field(
         default=2.0, description="between bid and ask where only candles are known, paper"
     )
-    margin_bps: Annotated[float, Field(ge=0, le=5000)] = Field(
+    margin_bps: Annotated[float, Field(strict=True, ge=0, le=5000)] = Field(
         default=50.0, description="kept free beside a position for fees and prices that move, paper"
     )
     limit_offset_bps: float | None = Field(
         default=None,
+        strict=True,
         gt=-5000,
         lt=5000,
         description="orders are limit orders so much worse than the decision's price; nothing: market orders",
@@ -126,8 +145,8 @@ class PipelineConfig(_Part):
     """A decision path; see docs/pipeline.md."""
 
     name: str = Field(description="of the portfolio")
-    instruments: tuple[InstrumentConfig, ...] = Field(min_length=1, description="what is traded")
-    strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="who says something of them")
+    instruments: tuple[InstrumentConfig, ...] = Field(description="what is traded")
+    strategies: tuple[StrategyConfig, ...] = Field(description="who says something of them")
     features: tuple[str, ...] = Field(
         default=(),
         description=f"what each signal says of its candles beside its side, such as rsi(14): {', '.join(FEATURES)}",
@@ -136,7 +155,10 @@ class PipelineConfig(_Part):
         default_factory=dict, description="how strategies are weighed: method equal or hit_rate, threshold, …"
     )
     decide: Literal["none"] = Field(default="none", description="who may overrule a signal; none: nobody")
-    risk: dict[str, Any] = Field(default_factory=dict, description="limits; nothing: none")
+    risk: dict[str, Any] = Field(
+        default_factory=dict,
+        description="limits; nothing: none, but at a paper exchange a leverage of 1, unless another is set",
+    )
     portfolio: dict[str, Any] = Field(
         default_factory=dict, description="its policy: initial_cash, fee_bps, side, …"
     )
@@ -146,7 +168,7 @@ class PipelineConfig(_Part):
     @classmethod
     def _a_name(cls, name: str) -> str:
         with of_this_setting():
-            return check_portfolio_name(name)
+            return check_portfolio_name(name, "name")
 
     @field_validator("features")
     @classmethod
@@ -164,22 +186,62 @@ class PipelineConfig(_Part):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
-        symbols = [each.symbol for each in self.instruments]
-        for what, names in (("symbol", symbols), ("name", [each.name for each in self.strategies])):
-            for place, name in enumerate(names):
-                if name in names[:place]:
-                    raise ValueError(f"{what} is {name!r} twice; expected each once")
-        for strategy in self.strategies:
-            if strategy.name in RESERVED:
-                raise ValueError(
-                    f"name is {strategy.name!r}; expected another: what no strategy earned is told under it"
-                )
-            for symbol in strategy.symbols:
-                if symbol not in symbols:
-                    raise ValueError(
-                        f"strategy {strategy.name} names symbol {symbol!r}; expected one of {', '.join(symbols)}"
-                    )
+        with of_this_setting():
+            for name in ("instruments", "strategies"):
+                if not getattr(self, name):
+                    raise InvalidField(name, [], "at least one")
+            _check_once("symbol", self.symbols)
+            _check_once("market", [each.market for each in self.instruments if each.market])
+            _check_once("name of a strategy", [each.name for each in self.strategies])
+            for strategy in self.strategies:
+                self._check_strategy(strategy)
+            for symbol in self.symbols:
+                self._check_bars(symbol)
+            for scope, known in (
+                ("symbols", self.symbols),
+                ("strategies", [one.name for one in self.strategies]),
+            ):
+                for name in self.risk.get(scope) or ():
+                    if name not in known:
+                        raise InvalidField(f"name in risk.{scope}", name, f"one of {', '.join(known)}")
+            self._check_effects()
+        if self.venue.kind == "paper" and self.risk.get("leverage") is None:
+            self.risk["leverage"] = 1.0  # each venue's account has the portfolio's cash; together it is once
         return self
+
+    def _check_strategy(self, strategy: StrategyConfig) -> None:
+        if strategy.name in RESERVED:
+            raise InvalidField(
+                "name of a strategy", strategy.name, "another: what no strategy earned is told under it"
+            )
+        _check_once(f"symbols of {strategy.name}", strategy.symbols)
+        for symbol in strategy.symbols:
+            if symbol not in self.symbols:
+                raise InvalidField(f"symbol of {strategy.name}", symbol, f"one of {', '.join(self.symbols)}")
+
+    def _check_bars(self, symbol: str) -> None:
+        speaking = [each for each in self.strategies if symbol in self.symbols_of(each)]
+        if not speaking:
+            raise InvalidField("symbol", symbol, "one of which a strategy speaks; no strategy names it")
+        shortest = min(speaking, key=lambda each: each.interval_us)
+        for each in speaking:
+            if each.interval_us % shortest.interval_us:
+                raise InvalidField(
+                    f"bar of {each.name}", each.bar,
+                    f"a multiple of {shortest.bar}, the shortest of {symbol}, of which longer candles are made",
+                )  # fmt: skip
+
+    def _check_effects(self) -> None:
+        """Refuse what is said and would do nothing."""
+        paper = self.venue.kind == "paper"
+        idle = _IDLE_ANYWHERE | (_IDLE_ON_PAPER if paper else {})
+        for name, instead in idle.items():
+            if name in self.portfolio:
+                raise InvalidField(f"portfolio.{name}", self.portfolio[name], f"nothing: {instead}")
+        for name, instead in ({} if paper else _IDLE_WITHOUT_VENUE).items():
+            if name in self.venue.model_fields_set:
+                value = getattr(self.venue, name)
+                raise InvalidField(f"venue.{name}", value, f"nothing beside venue.kind none: {instead}")
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -191,7 +253,7 @@ class PipelineConfig(_Part):
         return strategy.symbols or self.symbols
 
     def intervals_us(self, symbol: str) -> tuple[int, ...]:
-        """Lengths of the candles that strategies see of a symbol, the shortest first; a day where none sees it."""
+        """Lengths of the candles that strategies see of a symbol, the shortest first."""
         found = {each.interval_us for each in self.strategies if symbol in self.symbols_of(each)}
         return tuple(sorted(found))
 
@@ -213,19 +275,89 @@ class PipelineConfig(_Part):
         return made
 
 
+_IDLE_ANYWHERE = {
+    "min_confidence": "signals count by their confidence; use aggregation.threshold",
+    "calendar": "a path shows no annual figures",
+    "periods_per_year": "a path shows no annual figures",
+}
+"""Members of a policy that a path has no use for, and what is used instead."""
+_IDLE_ON_PAPER = {
+    "fee_bps": "the paper exchange takes fees; use venue.fee_bps",
+    "slippage_bps": "the paper exchange fills at its book; use venue.spread_bps",
+    "fill": "orders meet the next book; use venue.latency_ms",
+    **dict.fromkeys(
+        ("stop_bps", "take_bps", "trail_bps"),
+        "the paper exchange has no stops; use venue.kind none, or risk.drawdown_share",
+    ),
+}
+_IDLE_WITHOUT_VENUE = {
+    "fee_bps": "use portfolio.fee_bps",
+    "latency_ms": "use portfolio.fill next",
+    "spread_bps": "use portfolio.slippage_bps",
+    "margin_bps": "fees are set aside already; use portfolio.weight to keep more",
+    "limit_offset_bps": "there are no orders; use venue.kind paper",
+}
+
 _KINDS: Mapping[str, Any] = {"aggregation": AggregationSettings, "risk": RiskLimits, "portfolio": Policy}
+_MOST_NESTED = 32
+
+
+def _check_once(field: str, names: Sequence[str]) -> None:
+    """`InvalidField` for a name that stands twice."""
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise InvalidField(field, name, "each once: it stands twice")
 
 
 def built(kind: Any, values: Mapping[str, Any]) -> Any:
-    """A frozen dataclass of plain values; `InvalidField` for a name that it has not, or a value that cannot be."""
-    own = getattr(kind, "of", None)
-    if own is not None:
-        return own(values)
+    """Limits, a policy or another frozen dataclass of plain values.
+
+    Raises:
+        InvalidField: a name that it has not, or a value that cannot be.
+    """
+    if kind is RiskLimits:
+        return RiskLimits.from_mapping(values)
     known = [field.name for field in fields(kind)]
     for name, value in values.items():
         if name not in known:
             raise InvalidField(name, value, f"one of {', '.join(known)}")
     return kind(**values)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with texts as keys, each once."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            place = f"key in line {key.start_mark.line + 1}"
+            if key.tag != "tag:yaml.org,2002:str":
+                value = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+                raise InvalidField(place, value, "a text; in quotes, if it looks like none")
+            if key.value in seen:
+                raise InvalidField(place, key.value, "each key once: it stands twice")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _loaded(text: str) -> Any:
+    """What YAML without aliases and tags says.
+
+    Raises:
+        InvalidField, yaml.YAMLError, ValueError: where it cannot be.
+    """
+    depth = 0
+    event: Any
+    for event in yaml.parse(text, _Loader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidField(f"line {line}", f"*{event.anchor}", "what it stands for, written out")
+        if getattr(event, "tag", None) is not None:
+            raise InvalidField(f"tag in line {line}", event.tag, "a value without one")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MOST_NESTED:
+            raise InvalidField(f"nesting in line {line}", depth, f"at most {_MOST_NESTED} levels")
+    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
 
 
 def read_config(path: Path) -> PipelineConfig:
@@ -238,20 +370,44 @@ def read_config(path: Path) -> PipelineConfig:
     if not path.is_file():
         raise NotFound(f"{path} is not there; expected a pipeline.yaml, see docs/pipeline.md")
     try:
-        said = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is no YAML: {error}") from error
+        said = _loaded(path.read_text(encoding="utf-8"))
+    except InvalidField as error:
+        raise SettingsError(f"{path}: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):
         raise SettingsError(f"{path} holds {type(said).__name__}; expected name, instruments, strategies, …")
     try:
         return PipelineConfig(**said)
     except ValidationError as error:
-        raise SettingsError(f"{path}: " + "; ".join(_sentence(each) for each in error.errors())) from error
+        raise SettingsError(f"{path}: {_sentences(error, PipelineConfig)}") from error
 
 
-def _sentence(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"]) or "the whole"
-    said = str(error["msg"]).removeprefix("Value error, ")
-    given = error.get("input")
-    value = "" if isinstance(given, dict | list | BaseModel) else f" is {given!r}"
-    return f"{place}{value}: {said}"
+_PARTS: Mapping[str, type[_Part]] = {
+    "instruments": InstrumentConfig, "strategies": StrategyConfig, "venue": VenueConfig,
+}  # fmt: skip
+_WORDS = {
+    "Input should be": "expected", "String should": "expected it to", "a valid dictionary": "a mapping",
+    "a valid tuple": "a list", "a valid string": "a text", "a valid": "a",
+}  # fmt: skip
+"""Of pydantic, and of a person who writes YAML."""
+
+
+def _sentences(error: ValidationError, part: type[_Part]) -> str:
+    """Errors of pydantic as field, value and what was expected; `part`: of which they are."""
+    return "; ".join(_sentence(each, part) for each in error.errors())
+
+
+def _sentence(error: Any, part: type[_Part]) -> str:
+    place = ".".join(str(each) for each in error["loc"])
+    said = str(error["msg"]).removeprefix("Value error, ").partition(" or instance of ")[0]
+    if error["type"] == "value_error" and "; expected" in said:
+        return f"{place}: {said}" if place else said  # names its field and value itself
+    if error["type"] in {"missing", "extra_forbidden"}:
+        known = (part if len(error["loc"]) == 1 else _PARTS[error["loc"][0]]).model_fields
+        if error["type"] == "missing":
+            return f"{place} is not there; expected one: {known[error['loc'][-1]].description}"
+        said = f"expected one of {', '.join(known)}"
+    for words, plain in _WORDS.items():
+        said = said.replace(words, plain)
+    return f"{place} is {shorten(error['input'])}; {said}"

@@ -111,7 +111,9 @@ class _LeakCheck:
 
     def _played(self, market: Mapping[str, Bars], until_us: int) -> "_Events":
         """What the path said until an instant, by a process of its own."""
-        answer = self._runs.call(f"{__name__}:play_path", self._config.model_dump(), market, until_us)
+        answer = self._runs.call(
+            f"{__name__}:play_path", self._config.model_dump(exclude_unset=True), market, until_us
+        )
         self._written.update(answer.written)
         self._read.update(answer.read)
         events = msgspec.msgpack.decode(answer.answer, type=list[tuple[int, bytes]])
@@ -164,7 +166,11 @@ class _LeakCheck:
         until_us = [int(self._instants[cut - 1]) for cut in cuts]
         try:
             answer = self._runs.call(
-                f"{__name__}:play_strategy", self._config.model_dump(), name, self._market, until_us
+                f"{__name__}:play_strategy",
+                self._config.model_dump(exclude_unset=True),
+                name,
+                self._market,
+                until_us,
             )
         except StrategyFailed as failed:
             self._wrong.setdefault(name, f"with what comes after some instant cut off, {failed}")

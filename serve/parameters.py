@@ -4,6 +4,7 @@ A parameter that is misspelt would otherwise be ignored, and the answer be to an
 """
 
 import re
+from functools import partial
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
@@ -31,11 +32,9 @@ def _digits(text: Any) -> Any:
     return text
 
 
-Name = Annotated[
-    str,
-    AfterValidator(check_portfolio_name),
-    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}),
-]
+_NAME = WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"})
+Name = Annotated[str, AfterValidator(check_portfolio_name), _NAME]
+PipelineName = Annotated[str, AfterValidator(partial(check_portfolio_name, field="pipeline")), _NAME]
 Template = Annotated[
     str, AfterValidator(check_template), WithJsonSchema({"type": "string", "enum": list(TEMPLATES)})
 ]
@@ -62,7 +61,7 @@ class PipelineParameters(Parameters):
     """Which pipeline is asked about."""
 
     pipeline: Annotated[
-        Name | SkipJsonSchema[None], Field(description="its name; the only one if missing")
+        PipelineName | SkipJsonSchema[None], Field(description="its name; the only one if missing")
     ] = None
 
 

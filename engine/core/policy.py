@@ -1,6 +1,5 @@
 """What a portfolio does with a signal: the one set of parameters that the kernel reads."""
 
-import math
 import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -93,12 +92,10 @@ class Policy:
         return cls(**values)
 
 
-def check_portfolio_name(name: object) -> str:
+def check_portfolio_name(name: object, field: str = "portfolio") -> str:
     """The name itself, if it can be a folder and a part of an address; else `InvalidField`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidField(
-            "portfolio", name, "1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit"
-        )
+        raise InvalidField(field, name, "1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit")
     return name
 
 
@@ -107,9 +104,9 @@ def _within(policy: Policy, name: str, *, low: float, high: float, open_low: boo
     bounds = (
         f"a number {'above' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
     )
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidField(name, value, bounds)
-    if value > high or value < low or (open_low and value == low):
+    if not low <= value <= high or (open_low and value == low):  # nor nan
         raise InvalidField(name, value, bounds)
     object.__setattr__(policy, name, float(value))
 

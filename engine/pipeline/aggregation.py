@@ -66,20 +66,25 @@ class AggregationSettings:
     history: int = 64
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
+        if not isinstance(self.method, str) or self.method not in METHODS:
             raise InvalidField("method", self.method, " or ".join(METHODS))
-        self._check("threshold", 0 <= self.threshold < 1, "a number from 0 to below 1")
+        self._check_number("threshold", 0, math.nextafter(1, 0), "a number from 0 to below 1")
         self._check_whole("horizon_bars", 100_000)
         self._check_whole("horizon_us", 366 * 24 * _HOUR_US)
-        self._check("cost_bps", 0 <= self.cost_bps <= 1000, "a number from 0 to 1000")
-        self._check("half_life", 1 <= self.half_life <= 1e6, "a number of outcomes from 1 to 1,000,000")
-        self._check("prior", 0.1 <= self.prior <= 1e6, "a number of outcomes from 0.1 to 1,000,000")
-        self._check("power", 0 <= self.power <= 10, "a number from 0 to 10")
+        self._check_number("cost_bps", 0, 1000, "a number from 0 to 1000")
+        self._check_number("half_life", 1, 1e6, "a number of outcomes from 1 to 1,000,000")
+        self._check_number("prior", 0.1, 1e6, "a number of outcomes from 0.1 to 1,000,000")
+        self._check_number("power", 0, 10, "a number from 0 to 10")
         self._check_whole("history", 10_000)
 
     def _check(self, name: str, fits: bool, expected: str) -> None:
         if not fits:
             raise InvalidField(name, getattr(self, name), expected)
+
+    def _check_number(self, name: str, low: float, high: float, expected: str) -> None:
+        value = getattr(self, name)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        self._check(name, number and low <= value <= high, expected)
 
     def _check_whole(self, name: str, most: int) -> None:
         value = getattr(self, name)

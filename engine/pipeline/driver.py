@@ -39,6 +39,7 @@ class PathDriver:
         market: how the venue sees candles, where nothing else is known of the market.
 
     Attributes:
+        max_drawdown: the largest loss since the highest equity so far, as a share of that.
         sends: whether orders go to the venue; not while a session is played whose fills are known (`facts`).
     """
 
@@ -52,6 +53,8 @@ class PathDriver:
         self.log = log
         self.sends = True
         self._market = market if venue is not None else None
+        self.max_drawdown = 0.0
+        self._peak = portfolio.equity
 
     @property
     def idle(self) -> bool:
@@ -136,6 +139,9 @@ class PathDriver:
     def _follow(self, made: Sequence[Any]) -> None:
         for event in made:
             self.log.output(event)
+        equity = self._portfolio.equity
+        self._peak = max(self._peak, equity)
+        self.max_drawdown = max(self.max_drawdown, 1.0 - equity / self._peak)
         if self._venue is None:
             return
         for event in made:

@@ -1,5 +1,6 @@
 """The paper exchange as the path's venue in replays and backtests: orders in, fills and ends out, in market time."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,10 +10,10 @@ import numpy as np
 
 from raysignal.engine.core.amounts import plain, product, ratio
 from raysignal.engine.core.arrays import Int64Array
-from raysignal.engine.core.errors import OrderRejected
+from raysignal.engine.core.errors import InvalidField, OrderRejected
 from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument, Trade
 from raysignal.engine.core.orders import OrderRequest, Side
 from raysignal.engine.execution.exchange import Fill
 from raysignal.engine.execution.holdings import Holdings
@@ -20,7 +21,9 @@ from raysignal.engine.execution.matching import Depth
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.paper_state import PaperState
 
-_DEEP = 10**15  # lots: more than any order asks for
+_DEEP = 2**62  # lots: more than any order asks for, see `file_instrument`
+_DIGITS = 8  # of prices and sizes, behind the first that is not 0
+_MOST_GAIN = 1_000  # times the cash
 
 
 class CandleDepth:
@@ -204,6 +207,38 @@ def _ended(order: PlannedOrder, at_us: int, state: str, reason: str) -> OrderEnd
     return OrderEnded(at_us=at_us, symbol=order.symbol, client_id=order.client_id, state=state, reason=reason)
 
 
-def file_instrument(symbol: str) -> Instrument:
-    """An instrument of a file of prices, which has no venue: 8 decimals of prices and sizes."""
-    return Instrument("paper", symbol, 8, 8, Decimal(1))
+def file_instrument(
+    symbol: str, *, lowest: float = 1.0, highest: float = 1.0, cash: float = 10_000.0
+) -> Instrument:
+    """An instrument of a file of prices, which has no venue: 8 decimals of prices and sizes, or what prices ask for.
+
+    Every price has 8 digits behind its first, and so has the quantity that the cash buys, as far as both fit in 64
+    bits at the highest price and for a thousand times the cash at the lowest one.
+
+    Args:
+        symbol: the portfolio's.
+        lowest: of its prices.
+        highest: likewise.
+        cash: that the portfolio begins with.
+
+    Raises:
+        InvalidField: prices that do not fit.
+    """
+    most = 17 - _exponent(highest)
+    price_decimals = min(max(_DIGITS, _DIGITS - _exponent(lowest)), most, MOST_DECIMALS)
+    if price_decimals < 0 or lowest < 10.0**-price_decimals:
+        raise InvalidField(
+            f"prices of {symbol}", f"{lowest:g} to {highest:g}",
+            "some between 1e-18 and 1e+17 that lie within 17 digits, for orders on paper",
+        )  # fmt: skip
+    most = 17 - _exponent(_MOST_GAIN * cash / lowest)
+    decimals = min(max(_DIGITS, _DIGITS - _exponent(cash / highest)), most)
+    size_decimals = min(max(decimals, 0), MOST_DECIMALS)
+    return Instrument(
+        "paper", symbol, price_decimals, size_decimals, Decimal(1).scaleb(size_decimals - decimals)
+    )
+
+
+def _exponent(value: float) -> int:
+    """Of ten, of the first digit of a number above 0."""
+    return math.floor(math.log10(value))

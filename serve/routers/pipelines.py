@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.intake.field_names import is_unicode
 from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters
 from raysignal.serve.problems import problem_responses
@@ -99,8 +100,9 @@ async def _command(request: Request, known: set[str]) -> dict[str, Any]:
     for field in body.keys() - known:
         raise InvalidField(field, body[field], f"nothing but {', '.join(sorted(known))}")
     for field in ("who", "reason"):
-        if not isinstance(body.get(field), str):
-            raise InvalidField(field, body.get(field), "a text: who says so, and why")
+        text = body.get(field)
+        if not isinstance(text, str) or not is_unicode(text):
+            raise InvalidField(field, text, "a text without half surrogates: who says so, and why")
     return body
 
 

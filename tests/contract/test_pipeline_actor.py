@@ -190,7 +190,18 @@ async def test_what_cannot_be_told_to_risk_is_refused_and_changes_nothing(tmp_pa
         ):  # fmt: skip
             refused = await http.post("/v1/risk/halt", json=body)
             assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
-        assert (await http.get("/v1/risk")).json()["state"] == "active"
+        for field, body in (
+            ("who", b'{"who": "\\ud800", "reason": "x"}'), ("reason", b'{"who": "kim", "reason": "\\ud800"}'),
+        ):  # fmt: skip
+            refused = await http.post(
+                "/v1/risk/reset", content=body, headers={"content-type": "application/json"}
+            )
+            assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+        named = await http.get("/v1/orders?pipeline=A%20b")
+        assert (named.status_code, named.json()["field"]) == (422, "pipeline")
+        risk = (await http.get("/v1/risk")).json()
+        assert risk["state"] == "active"
+        assert risk["limits"] == {"position_notional": 5000, "leverage": 1.0}
         missing = await http.get("/v1/orders?pipeline=other")
         assert (missing.status_code, missing.json()["field"]) == (404, "pipeline")
 

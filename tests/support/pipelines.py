@@ -3,6 +3,7 @@
 from typing import Any
 
 from raysignal.data.bars import random_walk
+from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.pipeline.backtest import CandleSeries, resample, run_backtest
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
@@ -47,11 +48,12 @@ def walk(seed: int = 1, count: int = 400) -> Bars:
 
 
 def played(
-    config: PipelineConfig, bars: Bars, *, intervals_us: tuple[int, ...] = (MINUTE_US,)
-) -> tuple[Pipeline, Events]:
+    config: PipelineConfig, bars: Bars, *, intervals_us: tuple[int, ...] = (MINUTE_US,),
+    instrument: Instrument | None = None,
+) -> tuple[Pipeline, Events]:  # fmt: skip
     """A backtest of one symbol; the pipeline as it ends, and its events."""
     (symbol,) = config.symbols
-    instruments = {symbol: file_instrument(symbol)}
+    instruments = {symbol: instrument or file_instrument(symbol)}
     pipeline, events = build(config, instruments), Events()
     driver = PathDriver(
         pipeline.path,

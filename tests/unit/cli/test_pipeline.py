@@ -15,7 +15,7 @@ instruments: [{symbol: BTC}]
 strategies:
   - {name: fast, kind: sma, bar: 1m, parameters: {fast: 2, slow: 5}}
   - {name: slow, kind: sma, bar: 5m, parameters: {fast: 3, slow: 9}}
-portfolio: {weight: 0.5, fee_bps: 1}
+portfolio: {weight: 0.5}
 venue: {kind: paper, fee_bps: 1}
 """
 
@@ -127,3 +127,21 @@ def test_session_is_not_written_over(config: Path, tmp_path: Path) -> None:
     run("backtest", config, "--candles", 100, "--record", tmp_path / "s")
     said = run("backtest", config, "--candles", 100, "--record", tmp_path / "s", status=1)
     assert "a new folder" in said
+
+
+def test_backtest_names_posted_strategies_that_say_nothing_in_it(config: Path) -> None:
+    posted = "  - {name: tv, kind: posted, bar: 1m, parameters: {source: tv}}\nportfolio:"
+    config.write_text(CONFIG.replace("portfolio:", posted), encoding="utf-8")
+    assert "tv says nothing here" in run("backtest", config, "--candles", 100)
+
+
+def test_backtest_counts_orders_that_were_not_filled_by_their_reason(config: Path) -> None:
+    text = CONFIG.replace("weight: 0.5", "weight: 1").replace("fee_bps: 1", "fee_bps: 100, margin_bps: 0")
+    config.write_text(text, encoding="utf-8")
+    said = run("backtest", config, "--candles", 600)
+    assert "not filled:" in said
+    assert "insufficient_balance" in said
+
+
+def test_explain_says_the_limit_of_leverage_that_a_paper_exchange_has_unasked(config: Path) -> None:
+    assert "limits: leverage 1.0" in run("pipeline", "explain", config)

@@ -17,6 +17,7 @@ from raysignal.engine.core.events import (
     Alarm,
     Command,
     CommandKind,
+    OrderEnded,
     OrderFill,
     PlannedOrder,
     PositionDecision,
@@ -34,6 +35,7 @@ from raysignal.engine.pipeline.session import (
     event_files,
     read_frames,
 )
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.runtime.pipeline import build
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
@@ -58,12 +60,12 @@ def wrong(text: str, tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("nonsense: 1", "nonsense is 1: Extra inputs are not permitted"),
+        ("nonsense: 1", "nonsense is 1; expected one of name, instruments"),
         ("risk: {drawdwn: 0.1}", "risk"),
         ("portfolio: {weight: 2}", "weight is 2; expected a number above 0 and at most 1"),
         ("aggregation: {method: best}", "method is 'best'; expected equal or hit_rate"),
         ("venue: {kind: real}", "venue.kind is 'real'"),
-        ("name: A b", "portfolio is 'A b'; expected"),
+        ("name: A b", "name is 'A b'; expected"),
         ("strategies: [{name: a, kind: sma, bar: 1x}]", "1x"),
         (
             "strategies: [{name: a, kind: sma, bar: 1m, parameters: {fast: 9, slow: 3}}]",
@@ -80,12 +82,58 @@ def wrong(text: str, tmp_path: Path) -> str:
         ),
         (
             "strategies: [{name: a, kind: sma, bar: 1m, symbols: [ETH]}]",
-            "names symbol 'ETH'; expected one of BTC",
+            "symbol of a is 'ETH'; expected one of BTC",
         ),
-        ("instruments: [{symbol: BTC}, {symbol: BTC}]", "symbol is 'BTC' twice"),
-        ("instruments: []", "instruments"),
-        ("strategies: [{name: stop, kind: sma, bar: 1m}]", "name is 'stop'; expected another"),
-        ("strategies: [{name: a, kind: posted, bar: 1m}]", "source"),
+        ("instruments: [{symbol: BTC}, {symbol: BTC}]", "symbol is 'BTC'; expected each once"),
+        ("instruments: []", "instruments is []; expected at least one"),
+        ("strategies: [{name: stop, kind: sma, bar: 1m}]", "name of a strategy is 'stop'; expected another"),
+        (
+            "strategies: [{name: a, kind: posted, bar: 1m}]",
+            "source is not there; expected one: who sends them",
+        ),
+        (
+            "strategies: [{name: a, kind: posted, bar: 1m, parameters: {source: tv, by: 1}}]",
+            "by is 1; expected one of source, portfolio",
+        ),
+        (
+            "strategies: [{name: a, kind: sma, bar: 1m, symbols: [BTC, BTC]}]",
+            "symbols of a is 'BTC'; expected each once",
+        ),
+        ("instruments: [{symbol: BTC, market: BTC}]", "market is 'BTC'; expected venue:symbol"),
+        ("instruments: [{symbol: BTC, market: 'nyse:BTC'}]", "market is 'nyse:BTC'; expected venue:symbol"),
+        (
+            "instruments: [{symbol: BTC, market: 'okx:B'}, {symbol: ETH, market: 'okx:B'}]",
+            "market is 'okx:B'; expected each once",
+        ),
+        (
+            "strategies: [{name: a, kind: sma, bar: 2m}, {name: b, kind: sma, bar: 3m}]",
+            "bar of b is '3m'; expected a multiple of 2m",
+        ),
+        (
+            "risk: {symbols: {BTC: {leverage: 2}}}",
+            "symbols.BTC.leverage is 2; expected one of position_quantity",
+        ),
+        ("risk: {symbols: {ETH: {}}}", "name in risk.symbols is 'ETH'; expected one of BTC"),
+        ("risk: {strategies: {slow: {}}}", "name in risk.strategies is 'slow'; expected one of cross"),
+        ("risk: {strategies: {cross: 5}}", "strategies.cross is 5; expected a mapping of position_quantity"),
+        ("risk: {drawdown_share: 0.1, flatten: 'no'}", "flatten is 'no'; expected true or false"),
+        ("risk: [1]", "risk is [1]; expected a mapping"),
+        ("aggregation: {threshold: '0.2'}", "threshold is '0.2'; expected a number"),
+        ("aggregation: {threshold: null}", "threshold is None; expected a number"),
+        ("aggregation: {threshold: [1]}", "threshold is [1]; expected a number"),
+        ("aggregation: {power: 2020-01-01}", "power is datetime.date(2020, 1, 1); expected a number"),
+        ("aggregation: {half_life: abc}", "half_life is 'abc'; expected a number"),
+        ("aggregation: {cost_bps: true}", "cost_bps is True; expected a number"),
+        ("aggregation: {method: [a]}", "method is ['a']; expected equal or hit_rate"),
+        (f"portfolio: {{initial_cash: 1{'0' * 400}}}", "initial_cash is 10000"),
+        ("portfolio: {min_confidence: 0.5}", "portfolio.min_confidence is 0.5; expected nothing"),
+        ("venue: {kind: paper, fee_bps: '5'}", "venue.fee_bps is '5'; expected a number"),
+        ("1: 2", "key in line 5 is '1'; expected a text"),
+        ("null: 2", "key in line 5 is 'null'; expected a text"),
+        ("risk: {leverage: 1, leverage: 2}", "key in line 5 is 'leverage'; expected each key once"),
+        (f"risk: {'[' * 5000}{']' * 5000}", "nesting in line 5 is 33; expected at most 32 levels"),
+        ("risk: &a {symbols: *a}", "line 5 is '*a'; expected what it stands for, written out"),
+        ("risk: !!bool maybe", "expected a value without one"),
         ("features: [rsi(1)]", "feature is 'rsi(1)'; expected for its window a whole number"),
         ("features: [spread]", "feature is 'spread'; expected one of returns"),
     ],
@@ -95,7 +143,100 @@ def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
 ) -> None:
     key = change.split(":", 1)[0]
     kept = [line for line in GOOD.strip().splitlines() if not line.startswith(f"{key}:")]
-    assert said in wrong("\n".join([*kept, change]), tmp_path)
+    found = wrong("\n".join([*kept, change]), tmp_path)
+    assert said in found
+    assert "\n" not in found
+    assert "should" not in found
+
+
+@pytest.mark.parametrize("field", ["fee_bps", "slippage_bps", "stop_bps", "take_bps", "trail_bps", "fill"])
+def test_members_of_a_policy_that_a_paper_exchange_has_no_use_for_are_refused(
+    field: str, tmp_path: Path
+) -> None:
+    value = "next" if field == "fill" else 5
+    text = f"{GOOD}portfolio: {{{field}: {value}}}\n"
+    (tmp_path / "kernel.yaml").write_text(text, encoding="utf-8")
+    assert field in read_config(tmp_path / "kernel.yaml").portfolio
+    said = wrong(f"{text}venue: {{kind: paper}}", tmp_path)
+    assert f"portfolio.{field} is {value!r}; expected nothing" in said
+    assert "use venue." in said
+
+
+@pytest.mark.parametrize("field", ["fee_bps", "latency_ms", "spread_bps", "margin_bps", "limit_offset_bps"])
+def test_members_of_a_venue_that_a_portfolio_alone_has_no_use_for_are_refused(
+    field: str, tmp_path: Path
+) -> None:
+    said = wrong(f"{GOOD}venue: {{{field}: 5}}", tmp_path)
+    assert f"venue.{field} is 5.0; expected nothing beside venue.kind none" in said
+
+
+def test_symbol_of_which_no_strategy_speaks_is_refused(tmp_path: Path) -> None:
+    text = GOOD.replace("{symbol: BTC}", "{symbol: BTC}, {symbol: ETH}").replace("1m,", "1m, symbols: [BTC],")
+    assert "symbol is 'ETH'; expected one of which a strategy speaks" in wrong(text, tmp_path)
+
+
+def test_limits_of_the_documented_file_are_taken_and_those_of_symbol_and_strategy_hold() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "risk.md").read_text(encoding="utf-8")
+    text = documented.split("```yaml\n")[1].split("```")[0]
+    risk = yaml.safe_load(text.replace("BTC-USDT", "BTC").replace("sma:", "cross:"))
+    assert config_of(risk=risk).limits.of_symbol("BTC").position_quantity == 0.5
+    del risk["strategies"]["cross"]["stale_model_s"]  # nobody is asked
+    few = {"position_quantity": 0.25}
+    cases = [(risk, 0.5), ({"symbols": {"BTC": few}}, 0.25), ({"strategies": {"cross": few}}, 0.25)]
+    for limits, most in cases:
+        _, events = played(config_of(risk=limits), walk(3, 200))
+        targets = [each.target for each in events.of(RiskVerdict)]
+        assert max(targets) == pytest.approx(most)
+
+
+def test_paper_exchange_limits_leverage_unless_another_limit_is_set() -> None:
+    paper = {"kind": "paper"}
+    assert config_of(venue=paper).risk == {"leverage": 1.0}
+    assert config_of(venue=paper, risk={"leverage": None}).limits.leverage == 1.0
+    assert config_of(venue=paper, risk={"leverage": 2}).limits.leverage == 2.0
+    assert config_of().limits.leverage is None
+
+
+@pytest.mark.parametrize("power", [-43, -30, -17, 20, 33])
+@pytest.mark.parametrize("cash", [1e4, 1e15])
+def test_paper_orders_on_candles_earn_the_same_whatever_a_unit_costs(power: int, cash: float) -> None:
+    def earned(scale: float, cash: float) -> float:
+        bars = walk(4, 300)
+        bars = Bars(
+            bars.known_at_us,
+            *(each * scale for each in (bars.open, bars.high, bars.low, bars.close)),
+            bars.volume,
+        )
+        rule = {"name": "range", "kind": "breakout", "bar": "1m", "parameters": {"window": 5}}
+        config = config_of(strategies=[rule], venue={"kind": "paper"}, portfolio={"initial_cash": cash})
+        lowest, highest = float(bars.low.min()), float(bars.high.max())
+        instrument = file_instrument("BTC", lowest=lowest, highest=highest, cash=cash)
+        pipeline, events = played(config, bars, instrument=instrument)
+        assert len(events.of(OrderFill)) > 10
+        assert {each.state for each in events.of(OrderEnded)} == {"filled"}
+        return pipeline.portfolio.equity / cash
+
+    assert earned(2.0**power, cash) == pytest.approx(earned(1.0, 1e4), rel=1e-5)
+
+
+def test_prices_that_no_paper_exchange_can_write_are_refused() -> None:
+    with pytest.raises(InvalidField, match="prices of BTC is '1e-10 to 1e\\+12'; expected some between"):
+        file_instrument("BTC", lowest=1e-10, highest=1e12)
+    with pytest.raises(InvalidField, match="prices of BTC"):
+        file_instrument("BTC", lowest=1e18, highest=1e18)
+
+
+@pytest.mark.parametrize("venue", ["none", "paper"])
+def test_driver_knows_the_largest_drawdown(venue: str) -> None:
+    config, instruments = config_of(venue={"kind": venue}), {"BTC": file_instrument("BTC")}
+    pipeline = build(config, instruments)
+    driver = PathDriver(
+        pipeline.path, pipeline.portfolio, pipeline.venue, log=Events(), market=candle_market(config, instruments)
+    )  # fmt: skip
+    curve = run_backtest(driver, pipeline.strategies, [CandleSeries("BTC", MINUTE_US, walk(2, 400))])
+    equity = np.array([10_000.0, *(worth for _, worth in curve)])
+    assert driver.max_drawdown > 0.001
+    assert driver.max_drawdown == pytest.approx(np.max(1 - equity / np.maximum.accumulate(equity)), abs=1e-3)
 
 
 def test_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
@@ -131,7 +272,7 @@ def test_profits_of_trades_are_shared_out_and_add_up_to_what_the_portfolio_earne
         {"name": "bands", "kind": "bollinger", "bar": "1m", "parameters": {"window": 5, "width": 1.0}},
     ]
     for venue in ({"kind": "none"}, {"kind": "paper", "fee_bps": 5}):
-        config = config_of(strategies=strategies, venue=venue, portfolio={"fee_bps": 5, "weight": 0.5})
+        config = config_of(strategies=strategies, venue=venue, portfolio={"weight": 0.5})
         pipeline, events = played(config, walk(4, 800))
         trades = events.of(TradeAttribution)
         assert len(trades) > 10
