@@ -242,6 +242,17 @@ class PipelineConfig(_Part):
             if name in self.venue.model_fields_set:
                 value = getattr(self.venue, name)
                 raise InvalidField(f"venue.{name}", value, f"nothing beside venue.kind none: {instead}")
+        scopes = {"": self.risk} | {
+            f"{scope}.{name}.": limits
+            for scope in ("symbols", "strategies")
+            for name, limits in (self.risk.get(scope) or {}).items()
+        }
+        for scope, limits in scopes.items():
+            if limits.get("stale_model_s") is not None:
+                raise InvalidField(
+                    f"risk.{scope}stale_model_s", limits["stale_model_s"],
+                    "nothing: with decide: none no model is asked, and nothing would ever be opened",
+                )  # fmt: skip
 
     @property
     def symbols(self) -> tuple[str, ...]:

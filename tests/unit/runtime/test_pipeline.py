@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from raysignal.engine.core.errors import Fenced, InvalidField, NotFound, SettingsError, UnreadableInput
 from raysignal.engine.core.events import (
@@ -180,7 +181,9 @@ def test_limits_of_the_documented_file_are_taken_and_those_of_symbol_and_strateg
     text = documented.split("```yaml\n")[1].split("```")[0]
     risk = yaml.safe_load(text.replace("BTC-USDT", "BTC").replace("sma:", "cross:"))
     assert config_of(risk=risk).limits.of_symbol("BTC").position_quantity == 0.5
-    del risk["strategies"]["cross"]["stale_model_s"]  # nobody is asked
+    for limits in ({"stale_model_s": 5}, {"strategies": {"cross": {"stale_model_s": 5}}}):
+        with pytest.raises(ValidationError, match=r"stale_model_s is 5; expected nothing"):
+            config_of(risk=limits)
     few = {"position_quantity": 0.25}
     cases = [(risk, 0.5), ({"symbols": {"BTC": few}}, 0.25), ({"strategies": {"cross": few}}, 0.25)]
     for limits, most in cases:

@@ -21,7 +21,7 @@ def test_the_reference_has_every_limit_and_its_example_is_read():
     (example,) = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
     read = RiskLimits.from_mapping(yaml.safe_load(example))
     assert read.of_symbol("BTC-USDT").position_notional == 40_000.0
-    assert read.strategies == {"sma": DecisionLimits(position_notional=5_000.0, stale_model_s=300.0)}
+    assert read.strategies == {"sma": DecisionLimits(position_notional=5_000.0)}
 
 
 def test_no_limit_is_set_until_it_is_said():
