@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.day import START_US, Day, Terms, figures_of, judged
 from raysignal.engine.core.orders import OrderState, OrderType
-from raysignal.loopback.exchanges.disturbance import Disturbance
+from raysignal.loopback.exchanges.disturbance import OF_A_FEED
 
 MINUTES = 30
 
@@ -38,7 +38,7 @@ def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
     day = day_of(Terms(MINUTES, venue, seed=1, mean_s=20.0, kind=kind, regime_s=200.0))
     figures = judged(day)
     assert [each for each in figures if each.reached is False] == []
-    assert set(day.exchange.orders.done) == set(Disturbance)
+    assert set(day.exchange.orders.done) == set(OF_A_FEED)
     assert day.station.status()["bars_mended"] >= 3
     assert day.station.status()["crossovers_restarted"] == 0
     assert [each.state for each in day.orders.orders()].count(OrderState.FILLED) >= 2
