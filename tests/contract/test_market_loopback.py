@@ -155,6 +155,8 @@ def test_what_cannot_be_run_is_said_in_a_line(
 
 
 async def test_the_command_serves_until_it_is_interrupted() -> None:
+    # Where tests run in the background of a shell they ignore it, and so would what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "raysignal.loopback.exchanges", "--venue", "bybit", "--port", "0", "--speed", "10",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
