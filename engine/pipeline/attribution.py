@@ -14,21 +14,20 @@ Where neither has, all of it goes to a name that is no strategy's: `stop` where 
 `overruled` where one did against all votes (a model's verdict), else the `reason` of the decision that closed it, which
 came without votes (such as `risk`).
 
-`attribution_summary` makes the table of reports of such events. docs/weighing.md has the formulas.
+docs/weighing.md has the formulas.
 """
 
 import math
-from collections.abc import Container, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, ratio, total
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution
-from raysignal.engine.core.instants import format_instant
 
 BRACKET, OVERRULED = "stop", "overruled"
 _FORMAT = 1
@@ -168,28 +167,6 @@ class Attributor:
         if version != _FORMAT:
             raise JournalDamaged(f"an attribution of format {version}; this program reads {_FORMAT}")
         return attributor
-
-
-def attribution_summary(
-    attributions: Iterable[TradeAttribution], period_us: int | None = None
-) -> list[dict[str, Any]]:
-    """The table of reports: a row a strategy as `StrategyRecord` has it, and before it the period's start.
-
-    Args:
-        attributions: of closed trades.
-        period_us: a table for every period of this length in which trades closed, such as a day; None: one for all,
-            whose `period` is None.
-    """
-    periods: dict[int | None, dict[str, _Earnings]] = {}
-    for attribution in attributions:
-        start = None if period_us is None else attribution.at_us // period_us * period_us
-        _count(periods.setdefault(start, {}), attribution)
-    return [
-        {"period": None if start is None else format_instant(start)}
-        | asdict(periods[start][name].record(name))
-        for start in sorted(periods, key=lambda start: start or 0)
-        for name in sorted(periods[start])
-    ]
 
 
 def _count(earnings: dict[str, _Earnings], attribution: TradeAttribution) -> None:

@@ -10,7 +10,7 @@ them can make it again.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from raysignal.engine.core.events import (
@@ -86,7 +86,3 @@ class DecisionPath:
                     made += new
                     waiting += new
         return made
-
-    def run(self, events: Iterable[Any]) -> list[Any]:
-        """All that they lead to."""
-        return [made for event in events for made in self.on(event)]

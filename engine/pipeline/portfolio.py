@@ -20,7 +20,7 @@ from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.ledger import Ledger
 
 _MOST_ROWS = 4096  # of prices that wait for the ledger
-_BUY, _HOLD, _SELL, _CLOSE = 1, 0, -1, 2
+_BUY, _SELL, _CLOSE = 1, -1, 2
 
 
 class Holding(Protocol):

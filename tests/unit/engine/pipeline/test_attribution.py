@@ -1,7 +1,6 @@
 """Who earned what of a trade, however many fills it takes, and the records of strategies."""
 
 import math
-from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +15,7 @@ from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution, Vote
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.pipeline.attribution import Attributor, attribution_summary
+from raysignal.engine.pipeline.attribution import Attributor
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.trades import TradeFold, TradeRows
 from tests.support.effort import examples
@@ -164,32 +163,6 @@ class TestRecords:
         assert (record.strategy, record.trades, record.hit_rate, record.payoff) == ("often", 20, 0.6, 0.5)
         assert (record.contribution, record.expectancy) == pytest.approx((-4.0, -0.2))
         assert record.turnover == pytest.approx(20 * 100 + 12 * 101 + 8 * 98)
-        assert attribution_summary(each for each in closed if each) == [{"period": None} | asdict(record)]
-
-    def test_table_of_periods_adds_up_to_the_whole(self) -> None:
-        trades = traded(
-            *(
-                (fill(1 - 2 * (place % 2), "1", str(100 + place * place), place * DAY_US // 3), LONG)
-                for place in range(12)
-            )
-        )
-        whole = attribution_summary(trades)
-        days = attribution_summary(trades, DAY_US)
-        assert [row["period"] for row in days][:2] == ["1970-01-01T00:00:00Z"] * 2
-        for total in whole:
-            own = [row for row in days if row["strategy"] == total["strategy"]]
-            for name in ("trades", "contribution", "turnover"):
-                assert sum(row[name] for row in own) == pytest.approx(total[name])
-
-    def test_strategy_that_never_lost_has_no_payoff(self) -> None:
-        (only,) = attribution_summary(
-            [
-                TradeAttribution(
-                    at_us=1, symbol=SYMBOL, opened_us=0, pnl=1.0, shares={"a": 1.0}, turnover={"a": 2.0}
-                )
-            ]
-        )
-        assert (only["hit_rate"], only["payoff"]) == (1.0, None)
 
 
 @st.composite
