@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?=
 ARGS ?=
 N ?= 10000
-EXTRAS := --extra agents --extra feeds --extra experiments --extra openai --extra anthropic --extra ollama
+EXTRAS := --extra agents --extra feeds --extra experiments --extra inference --extra openai --extra anthropic --extra ollama
 ONLY ?=
 comma := ,
 
@@ -14,7 +14,7 @@ comma := ,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test long unit lint type sim validate image-check bench client lock clean
+.PHONY: help setup training run test long unit lint type sim validate image-check bench client lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -33,17 +33,23 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 
 setup: $(VENV)/.ready ## install the pinned dependencies into .venv
 
+$(VENV)/.training: requirements/training.lock $(VENV)/.ready
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --require-hashes -r requirements/training.lock
+	@touch $@
+
+training: $(VENV)/.training ## install what `raysignal model train` and its tests need as well
+
 run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path ARGS="--day-first"
 	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)") $(ARGS)
 
-test: setup ## every test but the long schedules
+test: training ## every test but the long schedules
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long" tests
 
-long: setup ## the long schedules: what `make test` proves in short, in full
+long: training ## the long schedules: what `make test` proves in short, in full
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests
 	@$(BIN)/python -m pytest -n 3 --hypothesis-profile whole tests/property
 
-unit: setup ## the fast tests: no cluster, no server
+unit: training ## the fast tests: no cluster, no server
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick -m "not slow and not long" tests/unit tests/property
 
 lint: setup ## ruff, format, import-linter
@@ -74,8 +80,9 @@ client: setup ## the program that makes typed clients, in an environment of its 
 	@$(BIN)/uv pip sync --quiet --python .venv-client/bin/python --require-hashes requirements/client.lock
 
 lock: setup ## resolve the dependencies again, with hashes and without an index address
-	@for kind in "service:--extra agents --extra feeds --extra experiments" \
+	@for kind in "service:--extra agents --extra feeds --extra experiments --extra inference" \
 	    "dev:$(EXTRAS) --extra test --extra lint" \
+	    "training:$(EXTRAS) --extra test --extra lint --extra training" \
 	    "bench:$(EXTRAS) --extra test --extra lint --extra peers"; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --python-platform linux $${kind#*:} \

@@ -26,6 +26,7 @@ from raysignal.runtime.setting_areas import (
     AgentSettings,
     FeedSettings,
     HttpSettings,
+    InferenceSettings,
     IntakeSettings,
     JournalSettings,
     LlmSettings,
@@ -164,6 +165,7 @@ class Settings(BaseSettings):
     http: HttpSettings = HttpSettings()
     agent: AgentSettings = AgentSettings()
     llm: LlmSettings = LlmSettings()
+    inference: InferenceSettings = InferenceSettings()
     feed: FeedSettings = FeedSettings()
     paper: PaperSettings = PaperSettings()
     pipeline: PipelineSettings = PipelineSettings()

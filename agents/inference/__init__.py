@@ -1,0 +1,1 @@
+"""Signals of trained models: ONNX policies, and the placeholder where there is none."""
