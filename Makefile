@@ -82,8 +82,8 @@ client: setup ## the program that makes typed clients, in an environment of its 
 lock: setup ## resolve the dependencies again, with hashes and without an index address
 	@for kind in "service:--extra agents --extra feeds --extra experiments --extra inference" \
 	    "dev:$(EXTRAS) --extra test --extra lint" \
-	    "training:$(EXTRAS) --extra test --extra lint --extra training" \
-	    "bench:$(EXTRAS) --extra test --extra lint --extra peers"; do \
+	    "training:-c requirements/dev.lock $(EXTRAS) --extra test --extra lint --extra training" \
+	    "bench:-c requirements/dev.lock $(EXTRAS) --extra test --extra lint --extra peers"; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --python-platform linux $${kind#*:} \
 	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
