@@ -1,8 +1,8 @@
 """From an aggregated signal to the position that is wanted; where it is asked about, after the answer.
 
 The stage is pure: it says a `DecisionQuestion`, and the `DecisionAnswer` comes back as an event like any other. One
-that comes after the deadline counts for nothing: the signal stands. A question is open until it is answered, a later
-one of its symbol is answered, or one of a later instant is asked.
+that comes after the deadline counts for nothing: the signal stands. A question is open until it, or a later one of its
+symbol, is answered.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,11 +47,6 @@ class DecideStage:
         return (self._ask(event, event.at_us + self._wait_us),)
 
     def _ask(self, signal: AggregatedSignal, deadline_us: int) -> DecisionQuestion:
-        self._open = {
-            number: each
-            for number, each in self._open.items()
-            if each.symbol != signal.symbol or each.at_us == signal.at_us
-        }
         self._asked += 1
         question = DecisionQuestion(
             at_us=signal.at_us,

@@ -74,7 +74,7 @@ class DecisionPath:
             PlannedOrder: (risk, attribute),
             OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
             OrderEnded: (risk, *orders),
-            Command: (risk,),
+            Command: (risk, *asked),
             PathRestarted: (candles, *asked),
         }
 

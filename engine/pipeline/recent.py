@@ -32,7 +32,9 @@ class RecentEvents:
         self.decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.reasons: Counter[str] = Counter()
         self._questions: dict[int, DecisionQuestion] = {}
-        self._answers: deque[tuple[DecisionQuestion, DecisionAnswer]] = deque()  # each is followed by its decision
+        self._answers: deque[tuple[DecisionQuestion, DecisionAnswer]] = (
+            deque()
+        )  # each is followed by its decision
         self._decisions = 0
         self.fills: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.alarms: deque[dict[str, Any]] = deque(maxlen=KEPT)

@@ -206,6 +206,22 @@ def test_answer_that_is_late_leaves_the_signal_as_it_is() -> None:
     assert (decision.side, decision.reason) == (1, "no answer in time")
 
 
+def test_questions_of_one_instant_are_each_answered_and_a_later_answer_closes_the_earlier_question() -> None:
+    def answer(question: int) -> DecisionAnswer:
+        return DecisionAnswer(at_us=100, symbol="BTC", question=question, side=None, reason="for", by="gate")
+
+    stage = DecideStage(Policy(side="long-short"), wait_us=10)
+    stage.on(aggregated(1, at_us=100))
+    stage.on(aggregated(-1, at_us=100))
+    assert len({each.identity for each in stage.open.values()}) == 2
+    assert [stage.on(answer(number))[0].side for number in (1, 2)] == [1, -1]
+    stage.on(aggregated(1, at_us=101))
+    stage.on(aggregated(-1, at_us=102))
+    assert [each.side for each in stage.on(answer(4))] == [-1]
+    assert not stage.open
+    assert stage.on(answer(3)) == ()
+
+
 def test_decisions_of_one_instant_have_identities_of_their_own() -> None:
     stage = DecideStage(Policy())
     made = [stage.on(aggregated(1))[0], stage.on(aggregated(1))[0]]
