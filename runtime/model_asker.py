@@ -10,7 +10,7 @@ from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.events import DecisionAnswer, DecisionQuestion
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.runtime.pipeline import Pipeline
-from raysignal.runtime.pipeline_answers import Answers, nobodys
+from raysignal.runtime.pipeline_answers import MemoryAnswers, nobodys
 from raysignal.runtime.pipeline_session import Both
 
 Advise = Callable[[], Coroutine[Any, Any, tuple[Adviser | None, str]]]
@@ -30,7 +30,7 @@ class ModelAsker:
     """
 
     def __init__(
-        self, answers: Answers, take: Callable[[DecisionAnswer], None], adviser: Adviser | None, why_off: str, *,
+        self, answers: MemoryAnswers, take: Callable[[DecisionAnswer], None], adviser: Adviser | None, why_off: str, *,
         now_us: Callable[[], int] | None,
     ) -> None:  # fmt: skip
         self._answers = answers

@@ -29,7 +29,7 @@ from raysignal.engine.pipeline.risk import RiskGate
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
 from raysignal.engine.risk.stage import RiskStage
 from raysignal.engine.strategies.features import parse_features
-from raysignal.runtime.pipeline_answers import Answers, answers_of
+from raysignal.runtime.pipeline_answers import MemoryAnswers, answers_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 
 CURRENCY = "quote"
@@ -44,7 +44,7 @@ class Pipeline:
     candles: CandleStage
     strategies: StrategyStage
     aggregate: Aggregator
-    answers: Answers | None
+    answers: MemoryAnswers | None
     risk: RiskGate
     portfolio: KernelPortfolio | VenuePortfolio
     attribute: AttributeStage

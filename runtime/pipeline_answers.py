@@ -1,8 +1,8 @@
 """Who answers what a path's decide stage asks: the override agent's memory, and, in a review, a model.
 
-`Answers` is a stage like any other. Its memory is of the path's own signals and of what they turned out to be worth on
-the path's own candles; what the gate decides is said at once. What a model is to be asked stays open there: outside of
-the path `runtime.model_asker` asks it, and the answer comes in as an event. So a replay needs no model.
+`MemoryAnswers` is a stage like any other. Its memory is of the path's own signals and of what they turned out to be
+worth on the path's own candles; what the gate decides is said at once. What a model is to be asked stays open there:
+outside of the path `runtime.model_asker` asks it, and the answer comes in as an event. So a replay needs no model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -51,7 +51,7 @@ class OpenReview:
     ordinal: int
 
 
-class Answers:
+class MemoryAnswers:
     """Answers questions from the memory of earlier ones; see the module.
 
     Every candle that its symbol is marked by is a row of the memory's stream, and so is every question. A row is looked
@@ -202,7 +202,7 @@ class Answers:
         )  # fmt: skip
 
 
-def answers_of(config: PipelineConfig, decide: DecideStage) -> Answers | None:
+def answers_of(config: PipelineConfig, decide: DecideStage) -> MemoryAnswers | None:
     """Who answers in a path; None: nobody is asked.
 
     Raises:
@@ -226,7 +226,7 @@ def answers_of(config: PipelineConfig, decide: DecideStage) -> Answers | None:
     if config.venue.kind != "none":
         policy = replace(policy, fee_bps=config.venue.fee_bps, slippage_bps=config.venue.spread_bps / 2)
     mark_us = {symbol: config.intervals_us(symbol)[0] for symbol in config.symbols}
-    return Answers(
+    return MemoryAnswers(
         decide,
         Decider(policy, rules, breaker=BreakerRules()),
         asks=config.decide == "review",

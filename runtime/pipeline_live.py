@@ -38,7 +38,7 @@ from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
 from raysignal.runtime.model_asker import Advise, ModelAsker
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
-from raysignal.runtime.pipeline_answers import Answers
+from raysignal.runtime.pipeline_answers import MemoryAnswers
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_session import Both, SessionPlayer, read_about, write_about
 
@@ -268,7 +268,7 @@ async def live_pipeline(
 
 
 async def _asker(
-    answers: Answers | None, driver: PathDriver, writer: SessionWriter | None, clock: Clock, advise: Advise,
+    answers: MemoryAnswers | None, driver: PathDriver, writer: SessionWriter | None, clock: Clock, advise: Advise,
     stack: AsyncExitStack,
 ) -> ModelAsker | None:  # fmt: skip
     """Who asks a model, told of the questions from now on; None: nobody is asked."""

@@ -69,7 +69,7 @@ class AttributionBody(OfPipelineBody):
     strategies: list[StrategyRecordBody]
 
 
-class DecisionBody(Shown):
+class PipelineDecisionBody(Shown):
     """The position that was wanted. Sides are 1 long, -1 short, 0 flat."""
 
     at: Instant
@@ -96,7 +96,7 @@ class DecisionsBody(OfPipelineBody):
     decide: Literal["none", "memory", "review"]
     reasons: dict[str, int]
     memory: dict[str, Any] | None
-    decisions: list[DecisionBody]
+    decisions: list[PipelineDecisionBody]
 
 
 class OrderBody(Shown):

@@ -14,7 +14,7 @@ from raysignal.engine.strategies.checks import StrategyFinding
 from raysignal.engine.strategies.indicators import PriceRatio
 from raysignal.engine.strategies.isolation import FunctionAnswer
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.runtime.pipeline_answers import Answers
+from raysignal.runtime.pipeline_answers import MemoryAnswers
 from raysignal.runtime.pipeline_leaks import check_leaks
 from tests.support.pipelines import MINUTE_US, config_of
 
@@ -82,7 +82,7 @@ def test_a_memory_that_sees_the_future_is_found_and_the_honest_one_passes(
     assert followed > int(checked(strategies=SLOW)["path"].sentence.split()[0])  # answers are among them
 
     ahead: dict[int, float] = {}
-    prepare, take = StrategyStage.prepare, Answers.on
+    prepare, take = StrategyStage.prepare, MemoryAnswers.on
 
     def prepared(stage: StrategyStage, symbol: str, interval_us: int, bars: Bars) -> None:
         if interval_us == MINUTE_US:
@@ -90,14 +90,14 @@ def test_a_memory_that_sees_the_future_is_found_and_the_honest_one_passes(
             ahead.update(zip(bars.known_at_us.tolist(), bars.close[30:].tolist(), strict=False))
         prepare(stage, symbol, interval_us, bars)
 
-    def leaking(answers: Answers, event: Any) -> Any:
+    def leaking(answers: MemoryAnswers, event: Any) -> Any:
         """Outcomes are known half an hour too early."""
         if isinstance(event, Candle):
             event = msgspec.structs.replace(event, close=ahead.get(event.at_us, event.close))
         return take(answers, event)
 
     monkeypatch.setattr(StrategyStage, "prepare", prepared)
-    monkeypatch.setattr(Answers, "on", leaking)
+    monkeypatch.setattr(MemoryAnswers, "on", leaking)
     found = checked(**members)
     assert failing(found) == ["path"]
     assert "DecisionAnswer of BTC at 2020-01-01T" in found["path"].sentence
