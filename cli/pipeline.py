@@ -23,6 +23,7 @@ from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.instants import format_instant
 
 if TYPE_CHECKING:
+    from raysignal.agents.llm.adviser import Adviser
     from raysignal.engine.core.market_events import Instrument
     from raysignal.engine.pipeline.backtest import CandleSeries
     from raysignal.engine.strategies.checks import StrategyFinding
@@ -77,6 +78,8 @@ class EventCounts:
     def __init__(self, also: Any = None) -> None:
         self.counts: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._decisions = 0
         self.slippage = 0.0
         self.alarms: list[Any] = []
         self._also = also
@@ -99,6 +102,9 @@ class EventCounts:
             self.alarms.append(event)
         elif name == "RiskVerdict":
             self.counts[f"risk_{event.outcome.value}"] += 1
+        elif name == "PositionDecision" and event.number > self._decisions:
+            self._decisions = event.number  # one that waited for an order is said again
+            self.reasons[event.reason] += 1
         if self._also is not None:
             self._also.output(event)
 
@@ -176,6 +182,7 @@ def _play_candles(
     from raysignal.engine.pipeline.backtest import run_backtest
     from raysignal.engine.pipeline.driver import PathDriver
     from raysignal.engine.pipeline.session import SessionWriter
+    from raysignal.runtime.model_asker import backtest_asker
     from raysignal.runtime.pipeline import build
     from raysignal.runtime.pipeline_session import candle_market, write_about
 
@@ -192,7 +199,15 @@ def _play_candles(
         log = EventCounts(writer)
         market = candle_market(path, instruments)
         driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)
-        return pipeline, log, run_backtest(driver, pipeline.strategies, series)
+        after = stack.enter_context(backtest_asker(_advise, pipeline, driver))
+        return pipeline, log, run_backtest(driver, pipeline.strategies, series, after)
+
+
+async def _advise() -> tuple[Adviser | None, str]:
+    """Who asks the model of the settings."""
+    from raysignal.runtime.advisers import own_adviser
+
+    return await own_adviser(options.configured())
 
 
 def _instrument(path: PipelineConfig, symbol: str, series: list[CandleSeries]) -> Instrument:
@@ -207,12 +222,15 @@ def _instrument(path: PipelineConfig, symbol: str, series: list[CandleSeries]) -
 
 def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Output) -> None:
     require_extras("backtest --recording", "feeds")
+    from raysignal.runtime.model_asker import backtest_asker
     from raysignal.runtime.pipeline_session import play_recordings
 
     assert config.recording
     log = EventCounts()
     text = config.config.read_text(encoding="utf-8")
-    pipeline, curve = play_recordings(path, config.recording, log, config.record, text)
+    pipeline, curve = play_recordings(
+        path, config.recording, log, config.record, text, partial(backtest_asker, _advise)
+    )
     _report(pipeline, log, curve, output)
 
 
@@ -279,6 +297,9 @@ def _show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output:
         f"({figures['reduced']:,d} reduced, {figures['refused']:,d} refused by risk), {figures['orders']:,d} orders, "
         f"{figures['fills']:,d} fills, {figures['trades']:,d} trades"
     )
+    if pipeline.answers is not None:
+        reasons = ", ".join(f"{count:,d} {escape(why)}" for why, count in figures["reasons"].items())
+        output.say(f"decide    {pipeline.config.decide}: {reasons or 'nothing'}")
     if figures["ended"]:
         ended = ", ".join(f"{count:,d} {escape(how)}" for how, count in figures["ended"].items())
         output.say(f"ended     not filled: {ended}")
@@ -322,6 +343,7 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "decisions": counts["PositionDecision"],
         "reduced": counts["risk_reduce"],
         "refused": counts["risk_refuse"],
+        "reasons": dict(log.reasons.most_common()),
         "orders": counts["PlannedOrder"],
         "fills": counts["OrderFill"],
         "ended": dict(log.ended.most_common()),
@@ -396,7 +418,7 @@ async def _run(
         live = await stack.enter_async_context(
             live_pipeline(
                 path, text, config.record, log=log, hosts_of=partial(hosts_of, settings), clock=clock,
-                random=Random(config.market.seed),  # noqa: S311 - jitter
+                random=Random(config.market.seed), advise=_advise,  # noqa: S311 - jitter
             )
         )  # fmt: skip
         if live.resumed:
@@ -539,6 +561,16 @@ def _rule(strategy: StrategyConfig) -> str:
     return strategy.kind if ":" in strategy.kind else str(strategy.posted or strategy.strategy())
 
 
+def _overruler(path: PipelineConfig) -> str:
+    memory = path.memory
+    by = (
+        f"overruled by what earlier signals were worth over {memory.horizon}, from {memory.least:g} precedents and "
+        f"{memory.against:.0%} on"
+    )
+    review = f"; else a model is asked, for {memory.wait_s:g} s"
+    return {"none": "overruled by nobody", "memory": by, "review": by + review}[path.decide]
+
+
 def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     policy, weighing, venue = path.policy, path.weighing, path.venue
     bars = sorted({(each.interval_us, each.bar) for each in path.strategies})
@@ -562,7 +594,7 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     return [
         *stages,
         ("aggregate", f"{weighing.method} weights{threshold}"),
-        ("decide", f"{policy.side}, {policy.weight:.0%} of equity a position; overruled by {path.decide}"),
+        ("decide", f"{policy.side}, {policy.weight:.0%} of equity a position; {_overruler(path)}"),
         ("risk", f"limits: {limits}"),
         (
             "execute",

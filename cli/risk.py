@@ -28,8 +28,8 @@ class ShowPipelineConfig:
     """What of a pipeline is shown."""
 
     what: Annotated[
-        Literal["orders", "fills", "positions", "risk", "aggregation", "attribution"],
-        typer.Argument(help="orders, fills, positions, risk, aggregation or attribution."),
+        Literal["decisions", "orders", "fills", "positions", "risk", "aggregation", "attribution"],
+        typer.Argument(help="decisions, orders, fills, positions, risk, aggregation or attribution."),
     ]
     pipeline: Name = None
     url: options.Url = None
@@ -37,13 +37,13 @@ class ShowPipelineConfig:
 
 
 _ROWS = {
-    "orders": "orders", "fills": "fills", "positions": "positions", "aggregation": "symbols",
+    "decisions": "decisions", "orders": "orders", "fills": "fills", "positions": "positions", "aggregation": "symbols",
     "attribution": "strategies", "risk": "verdicts",
 }  # fmt: skip
 
 
 def show_pipeline(config: ShowPipelineConfig) -> None:
-    """Show what a running pipeline did and holds: orders, fills, positions, risk, weights, and who earned what."""
+    """Show what a running pipeline did and holds: decisions, orders, fills, positions, risk, weights, profits."""
     output = Output(config.json)
     answer = asyncio.run(_asked(config.url, "GET", config.what, config.pipeline))
     if config.json:
@@ -56,6 +56,8 @@ def show_pipeline(config: ShowPipelineConfig) -> None:
     if rows:
         columns = [name for name, value in rows[0].items() if not isinstance(value, list | dict)]
         output.table(rows_table(columns, [[row[name] for name in columns] for row in rows]))
+    if config.what == "decisions":
+        output.say(", ".join(f"{escape(reason)} {count:,d}" for reason, count in answer["reasons"].items()))
     if config.what == "risk":
         for verdict in rows[-5:]:
             output.say(f"{verdict['at']}  {escape('; '.join(verdict['reasons']))}")

@@ -9,18 +9,17 @@ from pydantic import SecretStr
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
 from raysignal.agents.llm.caller import ModelCaller
-from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.embeddings import EmbeddedTexts, EmbeddingModel, EmbeddingRequest
-from raysignal.agents.llm.models import ChatModel, ModelSettings, why_not_asked
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.override.live_embeddings import LiveEmbeddings
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.engine.core.errors import RaysignalError
+from raysignal.runtime.advisers import BURST, adviser_of
 from raysignal.runtime.agent_settings import budget_file, embeddings_of, model_of
 from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
 from raysignal.runtime.settings import Settings
 
 EmbeddingCaller = ModelCaller[EmbeddingRequest, EmbeddedTexts]
-_BURST = 8
 
 
 class AgentModels:
@@ -48,23 +47,15 @@ class AgentModels:
 
     async def adviser(self) -> Adviser | None:
         """Who asks the model; None, with the reason kept, if nobody can."""
-        settings = self._settings
-        if (why := why_not_asked(model_of(settings), self._api_key)) is not None:
-            self._model_off, self._adviser = why, None
-            return None
-        if self._adviser is not None:
-            return self._adviser
-        try:
-            model = ChatModel(model_of(settings), self._api_key)
-            await model.warm()
-            allowance = await self._made_allowance()
-        except (ImportError, RaysignalError) as error:
-            self._model_off = str(error)
-            return None
-        self._adviser = Adviser(
-            model, Cassette.live(), allowance, deadline_s=settings.llm.deadline_s, concurrency=_BURST
-        )
+        if self._adviser is None:
+            self._adviser, self._model_off = await adviser_of(
+                self._settings, self._api_key, self._made_allowance
+            )
         return self._adviser
+
+    async def advise(self) -> tuple[Adviser | None, str]:
+        """Who asks the model; None, and why, if nobody can."""
+        return await self.adviser(), self._model_off
 
     async def embeddings(self, log: OutcomeLog) -> LiveEmbeddings | None:
         """The vectors of texts, on record and to come; None: texts are hashed."""
@@ -89,7 +80,7 @@ class AgentModels:
             return None
         self._embeddings_off = ""
         self._embedding_caller = ModelCaller(
-            model, allowance, deadline_s=self._settings.llm.deadline_s, concurrency=_BURST
+            model, allowance, deadline_s=self._settings.llm.deadline_s, concurrency=BURST
         )
         return self._embedding_caller
 
@@ -97,7 +88,7 @@ class AgentModels:
         """How many calls may be made, of whatever model."""
         if self._allowance is None:
             llm = self._settings.llm
-            quota = ModelQuota(llm.budget, Period.DAY, llm.per_minute, _BURST, budget_file(self._settings))
+            quota = ModelQuota(llm.budget, Period.DAY, llm.per_minute, BURST, budget_file(self._settings))
             self._allowance = await asyncio.to_thread(
                 ClusterAllowance.connect, quota, name=f"model-budget-{self._settings.agent.portfolio}"
             )

@@ -29,6 +29,7 @@ from raysignal.engine.pipeline.risk import RiskGate
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
 from raysignal.engine.risk.stage import RiskStage
 from raysignal.engine.strategies.features import parse_features
+from raysignal.runtime.pipeline_answers import MemoryAnswers, answers_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 
 CURRENCY = "quote"
@@ -43,6 +44,7 @@ class Pipeline:
     candles: CandleStage
     strategies: StrategyStage
     aggregate: Aggregator
+    answers: MemoryAnswers | None
     risk: RiskGate
     portfolio: KernelPortfolio | VenuePortfolio
     attribute: AttributeStage
@@ -113,12 +115,19 @@ def build(
         {symbol: config.intervals_us(symbol) for symbol in config.symbols},
         partial(_builder, told_by_books_of(instruments.values())),
     )
+    decide = DecideStage(policy, wait_us=_wait_us(config))
+    answers = answers_of(config, decide)
     path = DecisionPath(
         candles=candles,
-        strategies=strategies, aggregate=aggregate, decide=DecideStage(policy), risk=risk, execute=execute,
+        strategies=strategies, aggregate=aggregate, decide=decide, answers=answers, risk=risk, execute=execute,
         portfolio=portfolio, attribute=attribute,
     )  # fmt: skip
-    return Pipeline(config, path, candles, strategies, aggregate, risk, portfolio, attribute, venue)
+    return Pipeline(config, path, candles, strategies, aggregate, answers, risk, portfolio, attribute, venue)
+
+
+def _wait_us(config: PipelineConfig) -> int | None:
+    """How long who answers may take; None: nobody is asked."""
+    return {"none": None, "memory": 0, "review": round(config.memory.wait_s * 1e6)}[config.decide]
 
 
 def subscriptions_of(instruments: Iterable[Instrument]) -> dict[str, list[Subscription]]:

@@ -15,6 +15,7 @@ from random import Random
 from typing import Any
 
 import yaml
+from pydantic import SecretStr
 from ray.exceptions import RayError
 
 from raysignal.engine.core.errors import NotFound, RaysignalError, SettingsError, StoreUnavailable
@@ -25,9 +26,13 @@ from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.pipeline.recent import RecentEvents
 from raysignal.engine.portfolio.receipts import FollowedRows
+from raysignal.runtime.advisers import own_adviser
+from raysignal.runtime.agent_models import AgentModels
+from raysignal.runtime.agent_settings import model_of
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.feed_actors import json_lines
 from raysignal.runtime.feeds import hosts_of
+from raysignal.runtime.model_asker import Advise
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
 from raysignal.runtime.portfolio_actors import PortfolioClient
@@ -62,12 +67,15 @@ class PipelineRun:
         text: the configuration, as it was written.
         folder: of its session.
         portfolios: whose posted signals count; None: nobody's.
+        advise: makes who asks a model; None: by the settings, with a budget of this process.
     """
 
     def __init__(
-        self, settings: Settings, text: str, folder: Path, portfolios: Portfolios | None = None
-    ) -> None:
+        self, settings: Settings, text: str, folder: Path, portfolios: Portfolios | None = None,
+        advise: Advise | None = None,
+    ) -> None:  # fmt: skip
         self._portfolios = portfolios
+        self._advise = advise or partial(own_adviser, settings)
         self._settings = settings
         self._text = text
         self._folder = folder
@@ -87,7 +95,7 @@ class PipelineRun:
                 async with live_pipeline(
                     self.config, self._text, self._folder, log=self._recent,
                     hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
-                    portfolios=self._portfolios, raw=self._settings.pipeline.raw,
+                    advise=self._advise, portfolios=self._portfolios, raw=self._settings.pipeline.raw,
                 ) as live:  # fmt: skip
                     self._live, self._trouble = live, ""
                     self._log.info("pipeline_began", resumed=live.resumed)
@@ -149,6 +157,14 @@ def _risk(live: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _decisions(live: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
+    answers = live.pipeline.answers
+    return {
+        "decide": live.pipeline.config.decide, "reasons": dict(sorted(recent.reasons.items())),
+        "memory": None if answers is None else answers.status(), "decisions": list(recent.decisions),
+    }  # fmt: skip
+
+
 def _orders(_: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
     return {"orders": recent.orders}
 
@@ -173,7 +189,7 @@ def _positions(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
 
 ANSWERS: Mapping[str, Callable[[LivePipeline, RecentEvents], dict[str, Any]]] = {
     "aggregation": _aggregation, "attribution": _attribution, "risk": _risk, "orders": _orders, "fills": _fills,
-    "positions": _positions,
+    "positions": _positions, "decisions": _decisions,
 }  # fmt: skip
 """What a pipeline can be asked."""
 
@@ -181,10 +197,13 @@ ANSWERS: Mapping[str, Callable[[LivePipeline, RecentEvents], dict[str, Any]]] = 
 class PipelineActor:
     """One pipeline, and the way to ask it."""
 
-    async def __init__(self, settings: dict[str, Any], text: str, folder: str) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: dict[str, Any], text: str, folder: str, api_key: SecretStr | None
+    ) -> None:
         restrict_new_files()
         configured = Settings(**settings)
-        self._run = PipelineRun(configured, text, Path(folder), ServicePortfolios(configured))
+        advise = AgentModels(configured, api_key, None).advise
+        self._run = PipelineRun(configured, text, Path(folder), ServicePortfolios(configured), advise)
         self._task = asyncio.create_task(self._run.run())
 
     async def status(self) -> dict[str, Any]:
@@ -217,6 +236,8 @@ class Pipelines:
     def __init__(self, settings: Settings) -> None:
         self._actors: dict[str, DetachedActor] = {}
         folder = Path(settings.pipeline.folder)
+        key = model_of(settings).key_in(os.environ)
+        api_key = None if key is None else SecretStr(key)
         for file in settings.pipeline.files:
             config, text = read_config(Path(file)), Path(file).read_text(encoding="utf-8")
             if config.name in self._actors:
@@ -225,7 +246,7 @@ class Pipelines:
                 )
             self._actors[config.name] = DetachedActor(
                 f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
-                str((folder / config.name).resolve()),
+                str((folder / config.name).resolve()), api_key if config.decide == "review" else None,
             )  # fmt: skip
 
     @classmethod

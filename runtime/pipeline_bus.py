@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from raysignal.engine.core.errors import StoreUnavailable, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput
 from raysignal.engine.core.events import PlannedOrder
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper_state import PaperRecords, PaperState
@@ -199,11 +199,15 @@ async def decide_process(
         accept_loss: see `DurableStage.open`.
 
     Raises:
-        InvalidField: posted signals, which only a service takes in; and as `markets_of`.
+        InvalidField: posted signals, which only a service takes in; a review; and as `markets_of`.
         UnreadableInput: the journal is of another configuration.
         StoreUnavailable, EventsLost, Fenced, JournalDamaged: see `DurableStage.open`.
     """
     await first_rows(config, None)
+    if config.decide == "review":
+        raise InvalidField(
+            "decide", config.decide, "none or memory: a model is asked by a run in one process"
+        )
     markets = await markets_of(config, hosts_of, clock, random)
     pipeline = build(config, markets.instruments, listings=markets.listings, gapless=True)
     group = decide_group(config.name)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
@@ -141,6 +142,32 @@ class VenueConfig(_Part):
     )
 
 
+class MemoryConfig(_Part):
+    """What may overrule a signal: a memory of what earlier ones turned out to be worth."""
+
+    horizon: str = Field(
+        default="20b",
+        description="over which a signal is judged: bars of the shortest candles (20b), a time (90m) or close",
+    )
+    least: Annotated[float, Field(strict=True, gt=0, le=1e6)] = Field(
+        default=25.0, description="independent precedents below which it overrules nothing"
+    )
+    against: Annotated[float, Field(strict=True, ge=0.5, lt=1)] = Field(
+        default=0.9,
+        description="probability that the signal is worse than drift from which it overrules",
+    )
+    wait_s: Annotated[float, Field(strict=True, gt=0, le=600)] = Field(
+        default=10.0, description="decide review: how long an answer may take from the candle's end on"
+    )
+
+    @field_validator("horizon")
+    @classmethod
+    def _a_horizon(cls, horizon: str) -> str:
+        with of_this_setting():
+            Horizon.parse(horizon)
+        return horizon
+
+
 class PipelineConfig(_Part):
     """A decision path; see docs/pipeline.md."""
 
@@ -154,7 +181,14 @@ class PipelineConfig(_Part):
     aggregation: dict[str, Any] = Field(
         default_factory=dict, description="how strategies are weighed: method equal or hit_rate, threshold, …"
     )
-    decide: Literal["none"] = Field(default="none", description="who may overrule a signal; none: nobody")
+    decide: Literal["none", "memory", "review"] = Field(
+        default="none",
+        description="who may overrule a signal; none: nobody; memory: what earlier ones turned out to be worth; "
+        "review: that, and a language model where it is unclear",
+    )
+    memory: MemoryConfig = Field(
+        default_factory=MemoryConfig, description="of decide memory and review: horizon, least, against, …"
+    )
     risk: dict[str, Any] = Field(
         default_factory=dict,
         description="limits; nothing: none, but at a paper exchange a leverage of 1, unless another is set",
@@ -242,6 +276,16 @@ class PipelineConfig(_Part):
             if name in self.venue.model_fields_set:
                 value = getattr(self.venue, name)
                 raise InvalidField(f"venue.{name}", value, f"nothing beside venue.kind none: {instead}")
+        if self.decide == "none" and self.memory.model_fields_set:
+            raise InvalidField(
+                "memory", dict(self.memory), "nothing beside decide: none, use decide: memory or review"
+            )
+        if self.decide == "memory" and "wait_s" in self.memory.model_fields_set:
+            raise InvalidField(
+                "memory.wait_s", self.memory.wait_s, "nothing beside decide: memory, which answers at once"
+            )
+        if self.decide != "none":
+            return
         scopes = {"": self.risk} | {
             f"{scope}.{name}.": limits
             for scope in ("symbols", "strategies")
@@ -395,7 +439,7 @@ def read_config(path: Path) -> PipelineConfig:
 
 
 _PARTS: Mapping[str, type[_Part]] = {
-    "instruments": InstrumentConfig, "strategies": StrategyConfig, "venue": VenueConfig,
+    "instruments": InstrumentConfig, "strategies": StrategyConfig, "venue": VenueConfig, "memory": MemoryConfig,
 }  # fmt: skip
 _WORDS = {
     "Input should be": "expected", "String should": "expected it to", "a valid dictionary": "a mapping",

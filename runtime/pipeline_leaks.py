@@ -312,6 +312,6 @@ def warm() -> None:
     strategies = [{"name": name, "kind": name, "bar": "1d"} for name in registry.NAMES]
     members = {"name": "warm", "instruments": [{"symbol": "A"}], "strategies": strategies}
     bars = random_walk(1, 400)
-    for venue in ("none", "paper"):
-        config = {**members, "features": FEATURES, "venue": {"kind": venue}}
+    for venue, decide in (("none", "memory"), ("paper", "none")):
+        config = {**members, "features": FEATURES, "venue": {"kind": venue}, "decide": decide}
         play_path(config, {"A": bars}, int(bars.known_at_us[-1]))

@@ -19,7 +19,7 @@ from random import Random
 from typing import Any, Protocol
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import Command, StrategySignal
+from raysignal.engine.core.events import Command, DecisionAnswer, StrategySignal
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import Event, Instrument
 from raysignal.engine.core.signals import Action, Signal
@@ -36,7 +36,9 @@ from raysignal.engine.pipeline.session import ABOUT, CONFIG, ParityCheck, Sessio
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
+from raysignal.runtime.model_asker import Advise, ModelAsker
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
+from raysignal.runtime.pipeline_answers import MemoryAnswers
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_session import Both, SessionPlayer, read_about, write_about
 
@@ -84,6 +86,7 @@ class LivePipeline:
     Attributes:
         resumed: events of the session that was there.
         posted: of each strategy whose signals are posted: the next row of its portfolio.
+        asker: asks a model what the path leaves open; None: nobody is asked.
     """
 
     driver: PathDriver
@@ -94,6 +97,7 @@ class LivePipeline:
     clock: Clock
     portfolios: "Portfolios | None"
     posted: dict[str, int]
+    asker: ModelAsker | None
 
     async def run(self) -> None:
         """Until cancelled; an error of a feed or of the path comes out of here."""
@@ -105,6 +109,8 @@ class LivePipeline:
                     group.create_task(_flush(self.writer))
                 for strategy in self.posted:
                     group.create_task(self._follow(strategy))
+                if self.asker is not None:
+                    group.create_task(self.asker.run())
         except BaseExceptionGroup as group_of:
             raise group_of.exceptions[0] from None
 
@@ -204,7 +210,7 @@ async def _flush(writer: SessionWriter) -> None:
 @asynccontextmanager
 async def live_pipeline(
     config: PipelineConfig, text: str, folder: Path | None, *, log: EventLog, hosts_of: Callable[[Venue], Hosts],
-    clock: Clock, random: Random, portfolios: Portfolios | None = None, raw: bool = True,
+    clock: Clock, random: Random, advise: Advise, portfolios: Portfolios | None = None, raw: bool = True,
 ) -> AsyncIterator[LivePipeline]:  # fmt: skip
     """A pipeline, ready to run.
 
@@ -216,6 +222,7 @@ async def live_pipeline(
         hosts_of: where a venue is reached.
         clock: the market's.
         random: of back-offs.
+        advise: makes who asks a model, where one is asked.
         portfolios: whose posted signals count; None: there is no service.
         raw: whether a new session keeps every message of the market.
 
@@ -247,6 +254,7 @@ async def live_pipeline(
         driver = player.go_live(log if writer is None else Both(writer, log))
         if resumed is not None:
             player.restart(clock.now_ns() // 1000)
+        asker = await _asker(player.pipeline.answers, driver, writer, clock, advise, stack)
         notes = writer if raw else None
         feeds = []
         for name, wanted in subscriptions_of(instruments.values()).items():
@@ -254,7 +262,30 @@ async def live_pipeline(
             notes_of = None if notes is None else partial(_notes, notes, series)
             feeds.append(feed_of(name, wanted, player.sink, markets, hosts_of, clock, random, notes_of))
         events = 0 if resumed is None else resumed.events
-        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted)
+        yield LivePipeline(
+            driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted, asker
+        )
+
+
+async def _asker(
+    answers: MemoryAnswers | None, driver: PathDriver, writer: SessionWriter | None, clock: Clock, advise: Advise,
+    stack: AsyncExitStack,
+) -> ModelAsker | None:  # fmt: skip
+    """Who asks a model, told of the questions from now on; None: nobody is asked."""
+    if answers is None or not answers.asks:
+        return None
+    adviser, why_off = await advise()
+    if adviser is not None:
+        stack.push_async_callback(adviser.aclose)
+
+    def take(answer: DecisionAnswer) -> None:
+        driver.take(answer)
+        if writer is not None:
+            writer.flush(durable=True)  # nobody would say it again
+
+    asker = ModelAsker(answers, take, adviser, why_off, now_us=lambda: clock.now_ns() // 1000)
+    driver.log = Both(driver.log, asker)
+    return asker
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:

@@ -3,7 +3,7 @@
 import heapq
 import struct
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -257,8 +257,18 @@ def feed_sink(
     return taken
 
 
+@contextmanager
+def _nobody(*_: object) -> Iterator[Callable[[], None]]:
+    yield lambda: None
+
+
 def play_recordings(
-    config: PipelineConfig, places: Sequence[Path], log: EventLog, record: Path | None = None, text: str = ""
+    config: PipelineConfig,
+    places: Sequence[Path],
+    log: EventLog,
+    record: Path | None = None,
+    text: str = "",
+    asking: Callable[[Pipeline, PathDriver], AbstractContextManager[Callable[[], None]]] = _nobody,
 ) -> tuple[Pipeline, list[tuple[int, float]]]:
     """Play recordings of `raysignal feed record` through a path, in the order in which their messages came.
 
@@ -268,6 +278,7 @@ def play_recordings(
         log: told of every event.
         record: the folder of the session that is kept of it; None: none.
         text: the configuration as it was written, for the session.
+        asking: within it, what is called after each message, for who gives the driver more inputs.
 
     Returns:
         The pipeline as it ends, and its equity whenever that changed, with the instant.
@@ -301,11 +312,13 @@ def play_recordings(
             writer = stack.enter_context(SessionWriter(record))
             write_about(record, text, instruments, None, headers)
         driver = player.go_live(log if writer is None else Both(writer, log))
+        after = stack.enter_context(asking(player.pipeline, driver))
         merged = heapq.merge(*(_lines(number, each) for number, each in enumerate(series)))
         for received_ns, number, raw in merged:
             if writer is not None:
                 writer.message(number, received_ns, raw)
             player.message(number, received_ns, raw)
+            after()
             if not curve or driver.equity != curve[-1][1]:
                 curve.append((received_ns // 1000, driver.equity))
     return player.pipeline, curve

@@ -109,6 +109,11 @@ class Breaker:
                 self._verdicts[first + row] = kind
         return stands
 
+    def count_late(self, ordinal: int, verdict: Verdict) -> None:
+        """An earlier signal is overruled, which stood until now; its outcome is not known yet."""
+        if self.trip is None:
+            self._verdicts[ordinal] = int(verdict)
+
     def reset(self) -> None:
         """Close it; what was gained or lost before is forgotten."""
         self.trip = None

@@ -121,6 +121,21 @@ class Decider:
         self.limit.count(action, verdict)
         return DecidedSignals(verdict, by, reason, opinions)
 
+    def allowed_late(self, action: int, opinion: Opinion) -> Verdict:
+        """What an opinion may still do about an earlier signal, which was finished before it came; nothing changes.
+
+        It stands where as many are overruled as may be, and while the breaker is open.
+        """
+        columns = (np.array([each], np.int8) for each in (action, opinion.verdict, DecidedBy.MODEL))
+        return Verdict.APPROVE if self.is_off or self.limit.beyond(*columns)[0] else opinion.verdict
+
+    def finish_late(self, ordinal: int, verdict: Verdict) -> None:
+        """An earlier signal, by its place in the stream, which stood when it was finished, has this verdict."""
+        if verdict != Verdict.APPROVE:
+            self.limit.count_late()
+            if self.breaker is not None:
+                self.breaker.count_late(ordinal, verdict)
+
     @staticmethod
     def _let_stand(rows: BoolArray, why: Reason, columns: tuple[Int8Array, Int8Array, Int8Array]) -> None:
         """Approve some rows in the columns verdict, by and reason."""

@@ -195,6 +195,10 @@ class OverruleLimit:
         self._sided += int(np.count_nonzero(sides))
         self._overruled += int(np.count_nonzero(sides & (verdict != Verdict.APPROVE)))
 
+    def count_late(self) -> None:
+        """One of those that were taken in is overruled after all."""
+        self._overruled += 1
+
     def _most(self, sided: int) -> float:
         """How many of so many BUYs and SELLs may be overruled."""
         return max(_FIRST_FREE, self._share * sided) if self._share else 0.0

@@ -115,24 +115,46 @@ class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_sig
 
 
 class DecisionQuestion(PathEvent, frozen=True, kw_only=True, tag="question"):
-    """Is this aggregated signal to be followed? Answered by a `DecisionAnswer` until `deadline_us`, or by nobody."""
+    """Is this aggregated signal to be followed? Answered by a `DecisionAnswer` until `deadline_us`, or by nobody.
+
+    Attributes:
+        number: of the path's questions, from 1 on; several can be asked at one instant.
+    """
 
     signal: AggregatedSignal
     deadline_us: int
+    number: int
+
+    @property
+    def identity(self) -> str:
+        """By symbol, instant and number."""
+        return f"{self.symbol}:{self.at_us}:{self.number}"
+
+
+NOBODY = "nobody"
 
 
 class DecisionAnswer(PathEvent, frozen=True, kw_only=True, tag="verdict"):
     """The answer to a question.
 
     Attributes:
-        question_us: `at_us` of the question.
+        question: the number of it.
         side: the side that is to be taken; None: the signal stands.
-        reason: in words.
+        reason: why, as a word that can be counted, such as `evidence_against`.
+        by: who decided: `gate`, `model`; `signal`, where nothing spoke against it; `NOBODY`, where no answer came.
+        explanation: what it rests on, in words.
     """
 
-    question_us: int
+    question: int
     side: int | None
     reason: str
+    by: str
+    explanation: str = ""
+
+    @property
+    def identity(self) -> str:
+        """By symbol and question."""
+        return f"{self.symbol}:{self.question}"
 
 
 class PositionDecision(PathEvent, frozen=True, kw_only=True, tag="decision"):
@@ -143,7 +165,7 @@ class PositionDecision(PathEvent, frozen=True, kw_only=True, tag="decision"):
         size: share of the portfolio's equity, 0 to 1; 0 exactly where `side` is.
         price: at which it was decided.
         votes: of the aggregated signal.
-        reason: `signal`, or what overruled it.
+        reason: `signal` where nobody was asked, else that of the answer.
         number: of the path's decisions; those that risk makes itself count down from -1.
     """
 
@@ -295,8 +317,8 @@ PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | 
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (
-    Candle | StrategySignal | AggregatedSignal | DecisionQuestion | PositionDecision | RiskVerdict | PlannedOrder
-    | OrderFill | OrderEnded | TradeAttribution | Alarm
+    Candle | StrategySignal | AggregatedSignal | DecisionQuestion | DecisionAnswer | PositionDecision | RiskVerdict
+    | PlannedOrder | OrderFill | OrderEnded | TradeAttribution | Alarm
 )  # fmt: skip
 """What its stages say."""
 

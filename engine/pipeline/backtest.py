@@ -33,6 +33,7 @@ def run_backtest(
     driver: PathDriver,
     strategies: StrategyStage,
     series: Sequence[CandleSeries],
+    after: Callable[[], None] = lambda: None,
 ) -> list[tuple[int, float]]:
     """Play `series`, merged by time, shorter candles first; the equity after each instant, with its stamp.
 
@@ -40,6 +41,7 @@ def run_backtest(
         driver: of the path, with `strategies` in it.
         strategies: given the bars in pieces.
         series: of every symbol and length that a strategy sees.
+        after: called after each candle, for who gives the driver more inputs.
     """
     curve: list[tuple[int, float]] = []
     last_us = 0
@@ -48,6 +50,7 @@ def run_backtest(
             curve.append((last_us, driver.equity))
         last_us = candle.at_us
         driver.take(candle)
+        after()
     driver.settle()
     return [*curve, (last_us, driver.equity)] if last_us else curve
 

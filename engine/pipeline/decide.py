@@ -1,14 +1,18 @@
 """From an aggregated signal to the position that is wanted; where it is asked about, after the answer.
 
-The stage is pure: it says a `DecisionQuestion`, and the `DecisionAnswer` comes back as an event like any other, or does
-not come by the deadline. Then the signal stands. So a replay needs nobody who answers.
+The stage is pure: it says a `DecisionQuestion`, and the `DecisionAnswer` comes back as an event like any other. One
+that comes after the deadline counts for nothing: the signal stands. A question is open until it, or a later one of its
+symbol, is answered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from raysignal.engine.core.events import AggregatedSignal, DecisionAnswer, DecisionQuestion, PositionDecision
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.aggregation import wanted_side
+
+NO_ANSWER = "no answer in time"
 
 
 class DecideStage:
@@ -16,15 +20,20 @@ class DecideStage:
 
     Args:
         policy: `side` and `weight` of it: which positions are taken, and how large.
-        wait_us: how long an answer may take, the market's time; 0: nobody is asked.
+        wait_us: how long an answer may take, the market's time; 0: it is given at once; None: nobody is asked.
     """
 
-    def __init__(self, policy: Policy, *, wait_us: int = 0) -> None:
+    def __init__(self, policy: Policy, *, wait_us: int | None = None) -> None:
         self._shorts = policy.side == "long-short"
         self._weight = policy.weight
         self._wait_us = wait_us
-        self._number = 0
-        self._open: dict[str, DecisionQuestion] = {}  # by symbol: the last that was asked
+        self._decided = self._asked = 0
+        self._open: dict[int, DecisionQuestion] = {}
+
+    @property
+    def open(self) -> Mapping[int, DecisionQuestion]:
+        """Questions that can still be answered, by their number."""
+        return MappingProxyType(self._open)
 
     def on(self, event: AggregatedSignal | DecisionAnswer) -> Sequence[DecisionQuestion | PositionDecision]:
         """See `engine.pipeline.path`."""
@@ -33,29 +42,40 @@ class DecideStage:
         side = wanted_side(event)
         if side is None:
             return ()
-        if not self._wait_us:
+        if self._wait_us is None:
             return (self._decision(event, side, event.at_us, "signal"),)
-        question = DecisionQuestion(
-            at_us=event.at_us, symbol=event.symbol, signal=event, deadline_us=event.at_us + self._wait_us
-        )
-        self._open[event.symbol] = question
-        return (question,)
+        return (self._ask(event, event.at_us + self._wait_us),)
 
-    def _answered(self, verdict: DecisionAnswer) -> Sequence[PositionDecision]:
-        question = self._open.get(verdict.symbol)
-        if question is None or question.at_us != verdict.question_us:
+    def _ask(self, signal: AggregatedSignal, deadline_us: int) -> DecisionQuestion:
+        self._asked += 1
+        question = DecisionQuestion(
+            at_us=signal.at_us,
+            symbol=signal.symbol,
+            signal=signal,
+            deadline_us=deadline_us,
+            number=self._asked,
+        )
+        self._open[self._asked] = question
+        return question
+
+    def _answered(self, answer: DecisionAnswer) -> Sequence[PositionDecision]:
+        question = self._open.get(answer.question)
+        if question is None:
             return ()
-        del self._open[verdict.symbol]
-        late = verdict.at_us > question.deadline_us
+        self._open = {
+            number: each
+            for number, each in self._open.items()
+            if each.symbol != question.symbol or number > answer.question
+        }
+        late = answer.at_us > question.deadline_us
         asked = wanted_side(question.signal) or 0
-        side = asked if late or verdict.side is None else verdict.side
-        reason = "no answer in time" if late else verdict.reason
-        return (self._decision(question.signal, side, verdict.at_us, reason),)
+        side = asked if late or answer.side is None else answer.side
+        return (self._decision(question.signal, side, answer.at_us, NO_ANSWER if late else answer.reason),)
 
     def _decision(self, signal: AggregatedSignal, side: int, at_us: int, reason: str) -> PositionDecision:
         side = side if side > 0 or self._shorts else 0
-        self._number += 1
+        self._decided += 1
         return PositionDecision(
             at_us=at_us, symbol=signal.symbol, side=side, size=self._weight if side else 0.0, price=signal.price,
-            votes=signal.votes, reason=reason, number=self._number,
+            votes=signal.votes, reason=reason, number=self._decided,
         )  # fmt: skip

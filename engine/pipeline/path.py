@@ -18,6 +18,7 @@ from raysignal.engine.core.events import (
     Candle,
     Command,
     DecisionAnswer,
+    DecisionQuestion,
     OrderEnded,
     OrderFill,
     PathRestarted,
@@ -45,6 +46,7 @@ class DecisionPath:
         strategies: candles to what each strategy says (`engine.pipeline.strategies`).
         aggregate: what they say to one signal, by their weights (`engine.pipeline.aggregation`).
         decide: the signal to the position that is wanted (`engine.pipeline.decide`).
+        answers: what `decide` asks, answered (`runtime.pipeline_answers`); none: it does not ask.
         risk: how much of it may be (`engine.pipeline.risk`).
         execute: the orders that lead there (`engine.pipeline.execute`); none: the portfolio fills by itself.
         portfolio: cash, positions, equity (`engine.pipeline.portfolio`).
@@ -52,26 +54,28 @@ class DecisionPath:
     """
 
     def __init__(
-        self, *, candles: Stage, strategies: Stage, aggregate: Stage, decide: Stage, risk: Stage,
-        execute: Stage | None, portfolio: Stage, attribute: Stage,
+        self, *, candles: Stage, strategies: Stage, aggregate: Stage, decide: Stage,
+        answers: Stage | None, risk: Stage, execute: Stage | None, portfolio: Stage, attribute: Stage,
     ) -> None:  # fmt: skip
         orders = (execute,) if execute is not None else ()
+        asked = (answers,) if answers is not None else ()
         self.readers: dict[type, tuple[Stage, ...]] = {
             Trade: (candles,),
             BookChange: (candles,),
             BookLost: (candles,),
             TradesLost: (candles,),
-            Candle: (portfolio, risk, aggregate, strategies),
-            StrategySignal: (aggregate,),
+            Candle: (portfolio, risk, *asked, aggregate, strategies),
+            StrategySignal: (*asked, aggregate),
             AggregatedSignal: (decide,),
-            DecisionAnswer: (risk, decide),
+            DecisionQuestion: asked,
+            DecisionAnswer: (risk, *asked, decide),
             PositionDecision: (risk, attribute),
             RiskVerdict: orders or (portfolio,),
             PlannedOrder: (risk, attribute),
             OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
             OrderEnded: (risk, *orders),
-            Command: (risk,),
-            PathRestarted: (candles,),
+            Command: (risk, *asked),
+            PathRestarted: (candles, *asked),
         }
 
     def on(self, *events: Any) -> list[Any]:

@@ -1,18 +1,41 @@
-"""What a path did lately, for those who ask: orders with how far they have come, fills, verdicts of risk, alarms."""
+"""What a path did lately, for those who ask: decisions and by whom, orders, fills, verdicts of risk, alarms."""
 
-from collections import deque
+from collections import Counter, deque
 from typing import Any
 
-from raysignal.engine.core.events import Alarm, OrderEnded, OrderFill, PlannedOrder, RiskOutcome, RiskVerdict
+from raysignal.engine.core.events import (
+    NOBODY,
+    Alarm,
+    DecisionAnswer,
+    DecisionQuestion,
+    OrderEnded,
+    OrderFill,
+    PlannedOrder,
+    PositionDecision,
+    RiskOutcome,
+    RiskVerdict,
+)
 from raysignal.engine.core.instants import format_instant
+from raysignal.engine.pipeline.aggregation import wanted_side
 
 KEPT = 1_000
 
 
 class RecentEvents:
-    """An `EventLog` of the last `KEPT` of each, as plain values with instants in ISO 8601."""
+    """An `EventLog` of the last `KEPT` of each, as plain values with instants in ISO 8601.
+
+    Attributes:
+        reasons: of all decisions, how often.
+    """
 
     def __init__(self) -> None:
+        self.decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.reasons: Counter[str] = Counter()
+        self._questions: dict[int, DecisionQuestion] = {}
+        self._answers: deque[tuple[DecisionQuestion, DecisionAnswer]] = (
+            deque()
+        )  # each is followed by its decision
+        self._decisions = 0
         self.fills: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.alarms: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.verdicts: deque[dict[str, Any]] = deque(maxlen=KEPT)
@@ -29,7 +52,9 @@ class RecentEvents:
 
     def output(self, event: Any) -> None:
         """See `engine.pipeline.driver.EventLog`."""
-        if isinstance(event, PlannedOrder):
+        if isinstance(event, DecisionQuestion | DecisionAnswer | PositionDecision):
+            self._decided(event)
+        elif isinstance(event, PlannedOrder):
             if len(self._orders) >= KEPT:
                 del self._orders[next(iter(self._orders))]
             self._orders[event.client_id] = _order(event)
@@ -58,6 +83,42 @@ class RecentEvents:
                     "target": event.target, "reasons": list(event.reasons),
                 }
             )  # fmt: skip
+
+    def _decided(self, event: DecisionQuestion | DecisionAnswer | PositionDecision) -> None:
+        if isinstance(event, DecisionQuestion):
+            if len(self._questions) >= KEPT:
+                del self._questions[next(iter(self._questions))]
+            self._questions[event.number] = event
+        elif isinstance(event, DecisionAnswer):
+            question = self._questions.pop(event.question, None)
+            if question is not None:
+                self._answers.append((question, event))
+        elif event.number < 0:
+            self.decisions.append(_decision(event, None))
+        elif event.number > self._decisions:  # not one that waited for an order, and is said again
+            self._decisions = event.number
+            self.reasons[event.reason] += 1
+            self.decisions.append(_decision(event, self._answers.popleft() if self._answers else None))
+
+
+def _decision(
+    decision: PositionDecision, answered: tuple[DecisionQuestion, DecisionAnswer] | None
+) -> dict[str, Any]:
+    """What was decided; by whom and why, if it was asked about and the answer came in time."""
+    shown = {
+        "at": format_instant(decision.at_us), "symbol": decision.symbol, "signal": decision.side, "side": decision.side,
+        "size": decision.size, "price": decision.price, "by": "risk" if decision.number < 0 else "signal",
+        "reason": decision.reason, "explanation": "",
+    }  # fmt: skip
+    if answered is not None:
+        question, answer = answered
+        late = decision.reason != answer.reason
+        shown |= {
+            "signal": wanted_side(question.signal) or 0,
+            "by": NOBODY if late else answer.by,
+            "explanation": answer.explanation,
+        }
+    return shown
 
 
 def _order(order: PlannedOrder) -> dict[str, Any]:

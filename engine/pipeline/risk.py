@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from raysignal.engine.core.events import (
+    NOBODY,
     Alarm,
     Candle,
     Command,
@@ -58,7 +59,8 @@ class RiskGate:
         elif isinstance(event, OrderEnded):
             self._expected.pop(event.symbol, None)
         elif isinstance(event, DecisionAnswer):
-            self.stage.count_model(event.at_us)
+            if event.by != NOBODY:
+                self.stage.count_model(event.at_us)
         elif self.stage.breaker.command(event):
             return self._closings(event.at_us)
         return ()

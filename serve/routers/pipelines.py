@@ -1,4 +1,4 @@
-"""The live pipelines: weights, who earned what, risk, orders, fills and positions; and a person's orders to risk."""
+"""The live pipelines: what they decided, did and hold; and a person's orders to risk."""
 
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from raysignal.serve.schemas.pipelines import (
     AggregationBody,
     AttributionBody,
     CommandBody,
+    DecisionsBody,
     FillsBody,
     HaltBody,
     OrdersBody,
@@ -45,6 +46,13 @@ async def get_aggregation(replica: State, parameters: Parameters) -> Any:
 @router.get("/attribution", summary="What each strategy earned", response_model=AttributionBody)
 async def get_attribution(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "attribution")
+
+
+@router.get(
+    "/decisions", summary="The last 1 000 decisions: what, by whom and why", response_model=DecisionsBody
+)
+async def get_decisions(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "decisions")
 
 
 @router.get("/orders", summary="The last 1 000 orders", response_model=OrdersBody)

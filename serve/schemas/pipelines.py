@@ -69,6 +69,36 @@ class AttributionBody(OfPipelineBody):
     strategies: list[StrategyRecordBody]
 
 
+class PipelineDecisionBody(Shown):
+    """The position that was wanted. Sides are 1 long, -1 short, 0 flat."""
+
+    at: Instant
+    symbol: str
+    signal: Annotated[Literal[-1, 0, 1], Field(description="the side that the strategies wanted together")]
+    side: Annotated[
+        Literal[-1, 0, 1], Field(description="the side that was decided, short only where it may be")
+    ]
+    size: Share
+    price: float
+    by: Annotated[
+        str,
+        Field(
+            description="signal: nothing spoke against it; gate or model: the agent; nobody: no answer; risk"
+        ),
+    ]
+    reason: str
+    explanation: str
+
+
+class DecisionsBody(OfPipelineBody):
+    """The oldest first; `reasons` counts all of them."""
+
+    decide: Literal["none", "memory", "review"]
+    reasons: dict[str, int]
+    memory: dict[str, Any] | None
+    decisions: list[PipelineDecisionBody]
+
+
 class OrderBody(Shown):
     """An order of the path."""
 

@@ -16,9 +16,11 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.engine.pipeline.session import read_frames
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import ExchangeServer
+from raysignal.loopback.gemini import GeminiServer
 from raysignal.runtime.pipeline_actors import PipelineRun, Pipelines
 from raysignal.runtime.pipeline_session import replay_session
 from raysignal.runtime.settings import Settings
+from tests.support.advising import KEY
 from tests.support.one_replica import replica, speaking_to
 
 CONFIG = """
@@ -64,8 +66,8 @@ async def exchange() -> AsyncIterator[Settings]:
 
 
 @asynccontextmanager
-async def running(settings: Settings, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
-    run = PipelineRun(settings, CONFIG, folder / "session")
+async def running(settings: Settings, folder: Path, config: str = CONFIG) -> AsyncIterator[httpx.AsyncClient]:
+    run = PipelineRun(settings, config, folder / "session")
     task = asyncio.create_task(run.run())
     try:
         async with replica(folder, pipelines=OnePipeline(run)) as found, speaking_to(found) as http:
@@ -115,6 +117,38 @@ async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path)
             assert (risk["state"], risk["who"], risk["reason"]) == ("halted", "kim", "the venue is odd")
             reset = await http.post("/v1/risk/reset", json={"who": "kim", "reason": "looked at it"})
             assert reset.json()["state"] == "active"
+
+
+REVIEWED = (
+    CONFIG
+    + """decide: review
+memory: {horizon: 1b, least: 1000000.0}
+"""
+)
+
+
+@pytest.mark.long
+async def test_what_a_model_decided_is_seen_over_http_and_plays_again_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    with GeminiServer() as model:
+        async with exchange() as settings:
+            reviewing = settings.model_copy(
+                update={"llm": settings.llm.model_copy(update={"url": model.url})}
+            )
+            async with running(reviewing, tmp_path, REVIEWED) as http:
+                found = await answer(
+                    http, "/v1/decisions", lambda found: found["reasons"].get("model_answered")
+                )
+        calls = model.calls
+        assert calls
+        assert found["decide"] == "review"
+        assert found["memory"]["settled"]
+        reviewed = [each for each in found["decisions"] if each["reason"] == "model_answered"]
+        assert all((each["by"], bool(each["explanation"])) == ("model", True) for each in reviewed)
+        assert replay_session(tmp_path / "session").difference is None
+        assert model.calls == calls
 
 
 async def so(holds: Callable[[], Any]) -> None:

@@ -21,6 +21,8 @@ strategies:
   - {name: reversal, kind: bollinger, bar: 2s, parameters: {window: 4, width: 1.0}}
 aggregation: {method: hit_rate}
 portfolio: {weight: 0.3}
+decide: memory
+memory: {horizon: 3b, least: 3.0, against: 0.6}
 venue: {kind: paper, fee_bps: 2, latency_ms: 20}
 """
 

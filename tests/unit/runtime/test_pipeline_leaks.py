@@ -3,16 +3,20 @@
 from importlib import import_module
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from raysignal.engine.core.events import Candle
+from raysignal.engine.pipeline.strategies import StrategyStage
 from raysignal.engine.strategies import features
 from raysignal.engine.strategies.checks import StrategyFinding
 from raysignal.engine.strategies.indicators import PriceRatio
 from raysignal.engine.strategies.isolation import FunctionAnswer
 from raysignal.engine.strategies.strategy import Bars
+from raysignal.runtime.pipeline_answers import MemoryAnswers
 from raysignal.runtime.pipeline_leaks import check_leaks
-from tests.support.pipelines import config_of
+from tests.support.pipelines import MINUTE_US, config_of
 
 RULES = "raysignal.experiments.validation.strategy_rules"
 SLOW = [
@@ -66,6 +70,37 @@ def test_a_feature_that_sees_the_future_is_found(monkeypatch: pytest.MonkeyPatch
     assert failing(found) == ["features"]
     assert "returns(1) for BTC at 2020-01-01T" in found["features"].sentence
     assert " is 1.0 instead of " in found["features"].sentence
+
+
+def test_a_memory_that_sees_the_future_is_found_and_the_honest_one_passes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    members = {"strategies": SLOW, "decide": "memory", "memory": {"horizon": "2b", "least": 1.0}}
+    found = checked(**members)
+    assert failing(found) == []
+    followed = int(found["path"].sentence.split()[0])
+    assert followed > int(checked(strategies=SLOW)["path"].sentence.split()[0])  # answers are among them
+
+    ahead: dict[int, float] = {}
+    prepare, take = StrategyStage.prepare, MemoryAnswers.on
+
+    def prepared(stage: StrategyStage, symbol: str, interval_us: int, bars: Bars) -> None:
+        if interval_us == MINUTE_US:
+            ahead.clear()
+            ahead.update(zip(bars.known_at_us.tolist(), bars.close[30:].tolist(), strict=False))
+        prepare(stage, symbol, interval_us, bars)
+
+    def leaking(answers: MemoryAnswers, event: Any) -> Any:
+        """Outcomes are known half an hour too early."""
+        if isinstance(event, Candle):
+            event = msgspec.structs.replace(event, close=ahead.get(event.at_us, event.close))
+        return take(answers, event)
+
+    monkeypatch.setattr(StrategyStage, "prepare", prepared)
+    monkeypatch.setattr(MemoryAnswers, "on", leaking)
+    found = checked(**members)
+    assert failing(found) == ["path"]
+    assert "DecisionAnswer of BTC at 2020-01-01T" in found["path"].sentence
 
 
 def test_a_strategy_that_says_nothing_fails_since_nothing_was_checked() -> None:

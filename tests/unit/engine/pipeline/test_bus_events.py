@@ -60,8 +60,8 @@ EVENTS: list[BusEvent] = [
         at_us=5, symbol="BTC", strategy="sma", side=-1, price=99.5, interval_us=60, features={"rsi": 0.1}
     ),
     SCORED,
-    DecisionQuestion(at_us=5, symbol="BTC", signal=SCORED, deadline_us=9),
-    DecisionAnswer(at_us=5, symbol="BTC", question_us=5, side=None, reason="none came"),
+    DecisionQuestion(at_us=5, symbol="BTC", signal=SCORED, deadline_us=9, number=2),
+    DecisionAnswer(at_us=5, symbol="BTC", question=2, side=None, reason="none came", by="nobody"),
     WANTED,
     RiskVerdict(
         at_us=5, symbol="BTC", decision=WANTED, outcome=RiskOutcome.REDUCE, target=0.25, reasons=("notional",)

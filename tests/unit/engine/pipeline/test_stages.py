@@ -187,10 +187,10 @@ def test_question_is_answered_until_its_deadline_and_by_nobody_twice() -> None:
     (question,) = stage.on(aggregated(1, at_us=100))
     assert isinstance(question, DecisionQuestion)
     assert question.deadline_us == 110
-    other = DecisionAnswer(at_us=105, symbol="BTC", question_us=99, side=0, reason="about another")
+    other = DecisionAnswer(at_us=105, symbol="BTC", question=2, side=0, reason="about another", by="gate")
     assert stage.on(other) == ()
     answer = DecisionAnswer(
-        at_us=105, symbol="BTC", question_us=100, side=0, reason="overruled: it lost 8 of 9"
+        at_us=105, symbol="BTC", question=1, side=0, reason="overruled: it lost 8 of 9", by="gate"
     )
     (decision,) = stage.on(answer)
     assert (decision.side, decision.reason, decision.at_us) == (0, "overruled: it lost 8 of 9", 105)
@@ -201,9 +201,25 @@ def test_answer_that_is_late_leaves_the_signal_as_it_is() -> None:
     stage = DecideStage(Policy(), wait_us=10)
     stage.on(aggregated(1, at_us=100))
     (decision,) = stage.on(
-        DecisionAnswer(at_us=111, symbol="BTC", question_us=100, side=0, reason="too slow")
+        DecisionAnswer(at_us=111, symbol="BTC", question=1, side=0, reason="too slow", by="model")
     )
     assert (decision.side, decision.reason) == (1, "no answer in time")
+
+
+def test_questions_of_one_instant_are_each_answered_and_a_later_answer_closes_the_earlier_question() -> None:
+    def answer(question: int) -> DecisionAnswer:
+        return DecisionAnswer(at_us=100, symbol="BTC", question=question, side=None, reason="for", by="gate")
+
+    stage = DecideStage(Policy(side="long-short"), wait_us=10)
+    stage.on(aggregated(1, at_us=100))
+    stage.on(aggregated(-1, at_us=100))
+    assert len({each.identity for each in stage.open.values()}) == 2
+    assert [stage.on(answer(number))[0].side for number in (1, 2)] == [1, -1]
+    stage.on(aggregated(1, at_us=101))
+    stage.on(aggregated(-1, at_us=102))
+    assert [each.side for each in stage.on(answer(4))] == [-1]
+    assert not stage.open
+    assert stage.on(answer(3)) == ()
 
 
 def test_decisions_of_one_instant_have_identities_of_their_own() -> None:
