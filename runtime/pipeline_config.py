@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
-from raysignal.engine.market.venues.names import VENUE_NAMES
+from raysignal.engine.market.venues.names import VENUE_NAMES, is_spot
 from raysignal.engine.pipeline.aggregation import AggregationSettings
 from raysignal.engine.risk.limits import RiskLimits
 from raysignal.engine.strategies.features import FEATURES, parse_features
@@ -43,6 +43,12 @@ class InstrumentConfig(_Part):
         if market is not None and (venue not in VENUE_NAMES or not symbol):
             raise ValueError(f"expected venue:symbol, the venue one of {', '.join(VENUE_NAMES)}")
         return market
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Venue and symbol of the market; empty where there is none."""
+        venue, _, symbol = (self.market or "").partition(":")
+        return venue, symbol
 
 
 POSTED = "posted"
@@ -242,6 +248,12 @@ class PipelineConfig(_Part):
             if name in self.venue.model_fields_set:
                 value = getattr(self.venue, name)
                 raise InvalidField(f"venue.{name}", value, f"nothing beside venue.kind none: {instead}")
+        for each in self.instruments:
+            if paper and self.policy.side == "long-short" and is_spot(*each.place):
+                raise InvalidField(
+                    "portfolio.side", "long-short",
+                    f"long-flat: {each.market} is spot, which cannot be sold short; or a perpetual of {each.symbol}",
+                )  # fmt: skip
         scopes = {"": self.risk} | {
             f"{scope}.{name}.": limits
             for scope in ("symbols", "strategies")

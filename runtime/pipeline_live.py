@@ -176,7 +176,7 @@ async def markets_of(
     """
     found = Markets({}, {}, {})
     for each in config.instruments:
-        venue_name, _, symbol = (each.market or "").partition(":")
+        venue_name, symbol = each.place
         if not symbol:
             raise InvalidField(
                 f"market of {each.symbol}",

@@ -37,7 +37,7 @@ instruments:
   - {symbol: ETH, market: "binance-usdm:ETHUSDT"}
 strategies:
   - {name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 2}}
-portfolio: {weight: 0.3}
+portfolio: {weight: 0.3, side: long-short}
 venue: {kind: paper, fee_bps: 2, latency_ms: 20}
 """
 VENUE, NAME = "binance-usdm", "split"

@@ -171,6 +171,21 @@ def test_members_of_a_venue_that_a_portfolio_alone_has_no_use_for_are_refused(
     assert f"venue.{field} is 5.0; expected nothing beside venue.kind none" in said
 
 
+@pytest.mark.parametrize("market", ["binance:BTCUSDT", "bybit:BTCUSDT", "okx:BTC-USDT"])
+def test_short_positions_of_spot_are_refused(market: str, tmp_path: Path) -> None:
+    text = GOOD.replace("BTC}", f"BTC, market: '{market}'}}") + "portfolio: {side: long-short}\n"
+    said = wrong(f"{text}venue: {{kind: paper}}", tmp_path)
+    assert f"portfolio.side is 'long-short'; expected long-flat: {market} is spot" in said
+
+
+@pytest.mark.parametrize("market", ["binance-usdm:BTCUSDT", "bybit-linear:BTCUSDT", "okx:BTC-USDT-SWAP"])
+def test_short_positions_of_perpetuals_are_taken(market: str) -> None:
+    config = config_of(
+        instruments=[{"symbol": "BTC", "market": market}], portfolio={"side": "long-short"}, venue={"kind": "paper"}
+    )  # fmt: skip
+    assert config.policy.side == "long-short"
+
+
 def test_symbol_of_which_no_strategy_speaks_is_refused(tmp_path: Path) -> None:
     text = GOOD.replace("{symbol: BTC}", "{symbol: BTC}, {symbol: ETH}").replace("1m,", "1m, symbols: [BTC],")
     assert "symbol is 'ETH'; expected one of which a strategy speaks" in wrong(text, tmp_path)
