@@ -281,6 +281,11 @@ class PipelineConfig(_Part):
         return tuple(sorted(found))
 
     @property
+    def book_features(self) -> tuple[str, ...]:
+        """The features that are of the order book."""
+        return tuple(each.name for each in parse_features(self.features) if each.reads_book)
+
+    @property
     def policy(self) -> Policy:
         """Of the portfolio."""
         return Policy.from_dict(self.portfolio)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from raysignal.data.bars import random_walk
+from raysignal.data.bars import random_walk, with_books
 from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import PathEvent, StrategySignal, decode_event, encode_event
@@ -65,7 +65,7 @@ def check_leaks(
         InvalidField: a strategy of the configuration refuses the market.
     """
     market = {
-        symbol: random_walk(seed + place, candles, _step_us(config))
+        symbol: with_books(random_walk(seed + place, candles, _step_us(config)), seed + place)
         for place, symbol in enumerate(config.symbols)
     }
     with nullcontext(runs) if runs is not None else IsolatedRuns() as processes:

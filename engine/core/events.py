@@ -31,6 +31,15 @@ class PathEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         return f"{self.symbol}:{self.at_us}"
 
 
+class BookSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The best prices of an order book and what rests there, sizes as `Candle.volume`; 0: an empty side."""
+
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+
+
 class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     """What happened in one interval, known at its end, `at_us`.
 
@@ -38,6 +47,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
         interval_us: its length.
         volume: in the base currency; NaN: not known.
         complete: all of its time was seen. Candles before it may be missing; strategies notice.
+        book: the order book at its end; unset: not known, or no feature reads it.
     """
 
     interval_us: int
@@ -47,6 +57,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     close: float
     volume: float
     complete: bool = True
+    book: BookSummary | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def identity(self) -> str:

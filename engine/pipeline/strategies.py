@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import UNSET
+from msgspec.structs import astuple
 
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.events import Alarm, Candle, StrategySignal
@@ -79,6 +81,8 @@ class StrategyStage:
         self, specs: Iterable[StrategySpec], features: Sequence[CandleFeature] = (), *, gapless: bool = False
     ) -> None:
         self._gapless = gapless
+        self._of_books = [each.name for each in features if each.reads_book]
+        self._book_known: dict[str, bool] = {}
         self._places: dict[tuple[str, int], _Place] = {}
         for spec in specs:
             for symbol in spec.symbols:
@@ -110,6 +114,21 @@ class StrategyStage:
         place = self._places.get((candle.symbol, candle.interval_us))
         if place is None:
             return ()
+        if self._of_books:
+            return [*self._lost_book(candle), *self._speak(place, candle)]
+        return self._speak(place, candle)
+
+    def _lost_book(self, candle: Candle) -> Sequence[Alarm]:
+        """An alarm, if the order book of its symbol was known until now."""
+        known = candle.book is not UNSET
+        was_known = self._book_known.get(candle.symbol, False)
+        self._book_known[candle.symbol] = known
+        if known or not was_known:
+            return ()
+        message = f"the order book of {candle.symbol} was lost: not known are {', '.join(self._of_books)}"
+        return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="book_lost", message=message),)
+
+    def _speak(self, place: _Place, candle: Candle) -> Sequence[StrategySignal | Alarm]:
         if candle.at_us <= place.ahead_until_us:
             sides = [each.ahead.get(candle.at_us, 0) for each in place.strategies]
             if not any(sides):
@@ -152,4 +171,5 @@ def _signals(
 
 def _bars(candle: Candle) -> Bars:
     values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
-    return Bars(np.array([candle.at_us], np.int64), *(np.array([value]) for value in values))
+    book = None if candle.book is UNSET else np.array([astuple(candle.book)])
+    return Bars(np.array([candle.at_us], np.int64), *(np.array([value]) for value in values), book)

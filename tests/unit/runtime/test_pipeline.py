@@ -136,7 +136,8 @@ def wrong(text: str, tmp_path: Path) -> str:
         ("risk: &a {symbols: *a}", "line 5 is '*a'; expected what it stands for, written out"),
         ("risk: !!bool maybe", "expected a value without one"),
         ("features: [rsi(1)]", "feature is 'rsi(1)'; expected for its window a whole number"),
-        ("features: [spread]", "feature is 'spread'; expected one of returns"),
+        ("features: [magic]", "feature is 'magic'; expected one of returns"),
+        ("features: [spread(3)]", "feature is 'spread(3)'; expected at most 0 parameters: spread()"),
     ],
 )
 def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
