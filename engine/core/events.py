@@ -285,6 +285,11 @@ class Command(PathEvent, frozen=True, kw_only=True, tag="command"):
     who: str
     reason: str
 
+    @property
+    def identity(self) -> str:
+        """By what is told, by whom and when."""
+        return f"{self.command}:{self.who}:{self.at_us}"
+
 
 class PathRestarted(PathEvent, frozen=True, kw_only=True, tag="restarted"):
     """The process that runs the path began again: connections, candles that were open and paper orders are gone."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET, UnsetType
 
+from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import BookSummary, Candle
 from raysignal.engine.pipeline.driver import PathDriver
@@ -96,7 +97,7 @@ def _books(bars: Bars) -> Iterable[BookSummary | UnsetType]:
     """The book at each bar."""
     if bars.book is None:
         return repeat(UNSET, len(bars))
-    known = ~np.isnan(bars.book).any(axis=1)
+    known: BoolArray = ~np.isnan(bars.book).any(axis=1)
     return (
         BookSummary(*row) if is_known else UNSET
         for row, is_known in zip(bars.book.tolist(), known.tolist(), strict=True)

@@ -172,4 +172,4 @@ def _signals(
 def _bars(candle: Candle) -> Bars:
     values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
     book = None if candle.book is UNSET else np.array([astuple(candle.book)])
-    return Bars(np.array([candle.at_us], np.int64), *(np.array([value]) for value in values), book)
+    return Bars(np.array([candle.at_us], np.int64), *(np.array([value]) for value in values), book=book)
