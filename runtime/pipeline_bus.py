@@ -20,7 +20,7 @@ from random import Random
 from typing import TypeVar
 
 from raysignal.engine.core.errors import EventsLost, NotFound, StoreUnavailable, UnreadableInput
-from raysignal.engine.core.events import Command, PlannedOrder
+from raysignal.engine.core.events import CandleBackfill, Command, PlannedOrder
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper_state import PaperRecords, PaperState
 from raysignal.engine.execution.paper_store import PaperStore
@@ -42,6 +42,7 @@ from raysignal.engine.pipeline.ends import (
     orders_stream,
 )
 from raysignal.engine.risk.breaker import check_command
+from raysignal.runtime.candle_backfill import CandleBackfiller
 from raysignal.runtime.pipeline import Pipeline, build, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_live import feed_of, first_rows, markets_of
@@ -122,16 +123,28 @@ class DecideProcess:
 
     pipeline: Pipeline
     stage: DurableStage
+    bus: Bus
+    backfiller: CandleBackfiller
 
     async def run(self) -> None:
         """Until cancelled; an error of the bus's data, the journal or the path comes out of here."""
         stopping = threading.Event()
         running = asyncio.ensure_future(asyncio.to_thread(_step, self.stage, stopping))
+        backfilling = asyncio.ensure_future(self.backfiller.run(self._backfill))
         try:
-            await asyncio.shield(running)
+            await asyncio.wait({running, backfilling}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.set()
-            await asyncio.gather(running, return_exceptions=True)
+            backfilling.cancel()
+            ended = await asyncio.gather(running, backfilling, return_exceptions=True)
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+
+    async def _backfill(self, backfill: CandleBackfill) -> None:
+        """Over the bus, so that it is taken in once and is in the journal."""
+        publish = partial(self.bus.publish, commands_stream(self.pipeline.config.name), [backfill])
+        await _patiently(publish)
 
 
 def _step(stage: DurableStage, stopping: threading.Event) -> None:
@@ -222,7 +235,8 @@ async def decide_process(
         )
     )  # fmt: skip
     try:
-        yield DecideProcess(pipeline, stage)
+        backfiller = CandleBackfiller(pipeline.strategies, markets, hosts_of, clock, random)
+        yield DecideProcess(pipeline, stage, bus, backfiller)
     finally:
         stage.close()
 

@@ -19,8 +19,7 @@ from random import Random
 from typing import Any, Protocol
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import Command, StrategySignal
-from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.events import CandleBackfill, Command, StrategySignal
 from raysignal.engine.core.market_events import Event, Instrument
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.market.clocks import Clock
@@ -35,7 +34,8 @@ from raysignal.engine.pipeline.driver import EventLog, PathDriver
 from raysignal.engine.pipeline.session import ABOUT, CONFIG, ParityCheck, SessionLock, SessionWriter
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
-from raysignal.runtime.feeds import listed
+from raysignal.runtime.candle_backfill import CandleBackfiller
+from raysignal.runtime.feeds import Markets, listed
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_session import Both, SessionPlayer, read_about, write_about
@@ -94,6 +94,7 @@ class LivePipeline:
     clock: Clock
     portfolios: "Portfolios | None"
     posted: dict[str, int]
+    backfiller: CandleBackfiller
 
     async def run(self) -> None:
         """Until cancelled; an error of a feed or of the path comes out of here."""
@@ -101,6 +102,7 @@ class LivePipeline:
             async with asyncio.TaskGroup() as group:
                 for feed in self.feeds:
                     group.create_task(feed.run())
+                group.create_task(self.backfiller.run(self._backfill))
                 if self.writer is not None:
                     group.create_task(_flush(self.writer))
                 for strategy in self.posted:
@@ -131,6 +133,9 @@ class LivePipeline:
                     self.driver.take(_posted(strategy, signal, ordinal, self.clock.now_ns() // 1000))
             self._keep()
 
+    async def _backfill(self, backfill: CandleBackfill) -> None:
+        self.driver.take(backfill)
+
     def command(self, command: Command) -> None:
         """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
         check_command(command)
@@ -154,15 +159,6 @@ def _posted(strategy: str, signal: Signal, ordinal: int, now_us: int) -> Strateg
         signal_id=signal.signal_id or f"{strategy}:{ordinal}",
         confidence=1.0 if signal.confidence is None else signal.confidence, ordinal=ordinal,
     )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Markets:
-    """What the venues say of the instruments of a path, by the portfolio's symbols, and each venue's limits."""
-
-    instruments: dict[str, Instrument]
-    listings: dict[str, Listing]
-    limits: dict[str, VenueLimits]
 
 
 async def markets_of(
@@ -254,7 +250,10 @@ async def live_pipeline(
             notes_of = None if notes is None else partial(_notes, notes, series)
             feeds.append(feed_of(name, wanted, player.sink, markets, hosts_of, clock, random, notes_of))
         events = 0 if resumed is None else resumed.events
-        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted)
+        backfiller = CandleBackfiller(player.pipeline.strategies, markets, hosts_of, clock, random)
+        yield LivePipeline(
+            driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted, backfiller
+        )
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:

@@ -65,6 +65,23 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
         return f"{self.symbol}:{self.interval_us}:{self.at_us}"
 
 
+class CandleBackfill(PathEvent, frozen=True, kw_only=True, tag="backfill"):
+    """Candles that were missed, as the venue gives them afterwards; they come too late to be traded on.
+
+    Attributes:
+        interval_us: their length.
+        candles: in time, each complete.
+    """
+
+    interval_us: int
+    candles: tuple[Candle, ...]
+
+    @property
+    def identity(self) -> str:
+        """By symbol, length and instant."""
+        return f"{self.symbol}:{self.interval_us}:{self.at_us}"
+
+
 class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"):
     """One strategy says which side it wants from a bar on (or a posted signal does).
 
@@ -307,7 +324,9 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
         return f"{self.code}:{self.symbol}:{self.at_us}"
 
 
-PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
+PathInput = (
+    Candle | CandleBackfill | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
+)  # fmt: skip
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (

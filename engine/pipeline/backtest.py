@@ -97,7 +97,7 @@ def _books(bars: Bars) -> Iterable[BookSummary | UnsetType]:
     """The book at each bar."""
     if bars.book is None:
         return repeat(UNSET, len(bars))
-    known: BoolArray = ~np.isnan(bars.book).any(axis=1)
+    known: BoolArray = np.logical_not(np.isnan(bars.book).any(axis=1))
     return (
         BookSummary(*row) if is_known else UNSET
         for row, is_known in zip(bars.book.tolist(), known.tolist(), strict=True)

@@ -37,6 +37,7 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
     Candle,
+    CandleBackfill,
     Command,
     DecisionAnswer,
     DecisionQuestion,
@@ -68,6 +69,7 @@ BusEvent = (
     | TradesLost
     | Bar
     | Candle
+    | CandleBackfill
     | StrategySignal
     | AggregatedSignal
     | DecisionQuestion

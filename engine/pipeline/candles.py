@@ -114,16 +114,21 @@ class CandleStage:
         }
 
     def _candle(self, symbol: str, bar: Bar) -> Candle:
-        price = bar.instrument.price
         complete = bar.complete or (symbol, bar.interval_us) in self._unbroken
         self._unbroken.add((symbol, bar.interval_us))
         book = self._books.get((bar.instrument.venue, bar.instrument.symbol))
-        return Candle(
-            at_us=bar.end_us, symbol=symbol, interval_us=bar.interval_us,
-            open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close),
-            volume=bar.instrument.size(bar.volume), complete=complete,
-            book=UNSET if book is None else _summary(book.at(bar.end_us)),
-        )  # fmt: skip
+        summary = UNSET if book is None else _summary(book.at(bar.end_us))
+        return candle_of(symbol, bar, complete=complete, book=summary)
+
+
+def candle_of(symbol: str, bar: Bar, *, complete: bool, book: BookSummary | UnsetType = UNSET) -> Candle:
+    """A bar as strategies see it."""
+    price = bar.instrument.price
+    return Candle(
+        at_us=bar.end_us, symbol=symbol, interval_us=bar.interval_us,
+        open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close),
+        volume=bar.instrument.size(bar.volume), complete=complete, book=book,
+    )  # fmt: skip
 
 
 def _summary(change: BookChange | None) -> BookSummary | UnsetType:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from raysignal.engine.core.events import (
     AggregatedSignal,
     Candle,
+    CandleBackfill,
     Command,
     DecisionAnswer,
     OrderEnded,
@@ -62,6 +63,7 @@ class DecisionPath:
             BookLost: (candles,),
             TradesLost: (candles,),
             Candle: (portfolio, risk, aggregate, strategies),
+            CandleBackfill: (strategies,),
             StrategySignal: (aggregate,),
             AggregatedSignal: (decide,),
             DecisionAnswer: (risk, decide),

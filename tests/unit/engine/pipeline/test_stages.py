@@ -1,5 +1,6 @@
 """The stages between the market and risk: candles, strategies, decide."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +15,7 @@ from raysignal.engine.core.events import (
     Alarm,
     BookSummary,
     Candle,
+    CandleBackfill,
     DecisionAnswer,
     DecisionQuestion,
     PathRestarted,
@@ -26,7 +28,7 @@ from raysignal.engine.core.market_events import BookChange, BookLost, Instrument
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
-from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.pipeline.strategies import CandleGap, StrategySpec, StrategyStage
 from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.sma import SmaCrossover
@@ -228,6 +230,68 @@ def test_candle_after_a_gap_begins_a_new_warm_up_with_an_alarm() -> None:
     assert stage.on(candle(6 * MINUTE_US, 21.0)) == []  # it would have crossed
     assert [each.side for each in stage.on(candle(7 * MINUTE_US, 19.0))] == []
     assert SmaCrossover(1, 2).warm_up == 2
+
+
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("macd", {}), ("breakout", {"window": 5}),
+]  # fmt: skip
+
+
+def candles_of(count: int, seed: int = 7) -> list[Candle]:
+    bars = walk(seed, count)
+    rows = zip(bars.known_at_us, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
+    return [
+        Candle(
+            at_us=int(at_us), symbol="BTC", interval_us=MINUTE_US, open=float(opened), high=float(high),
+            low=float(low), close=float(close), volume=float(volume),
+        )
+        for at_us, opened, high, low, close, volume in rows
+    ]  # fmt: skip
+
+
+def backfill(candles: Sequence[Candle]) -> CandleBackfill:
+    at_us = candles[-1].at_us + 5 * SECOND_US
+    return CandleBackfill(at_us=at_us, symbol="BTC", interval_us=MINUTE_US, candles=tuple(candles))
+
+
+def test_once_missed_candles_have_come_strategies_say_what_they_would_have_said_without_the_gap() -> None:
+    whole, gap = (stage_of(*KINDS, features=("rsi", "ema(30)"), gapless=True) for _ in range(2))
+    candles = candles_of(300)
+    heard = 0
+    for place, each in enumerate(candles):
+        said = whole.on(each)
+        if 80 <= place < 90:
+            continue  # nothing is heard; of the next the beginning is missed, and another one is not whole
+        found = gap.on(msgspec.structs.replace(each, complete=place not in {90, 93}))
+        if place == 95:
+            (missing,) = gap.gaps
+            assert missing == CandleGap("BTC", MINUTE_US, candles[79].at_us, candles[93].at_us)
+            assert not gap.on(backfill(candles[81:94])), "one of them is not there"
+            (alarm,) = gap.on(backfill(candles[80:94]))
+            assert isinstance(alarm, Alarm)
+            assert (alarm.code, alarm.message[:24]) == ("candles_backfilled", "12 candles of 60 s that ")
+            assert gap.gaps == []
+        elif place < 80 or place > 95:
+            assert found == said
+            heard += len(found)
+    assert heard > 50
+    assert not gap.on(backfill(candles[80:94])), "it came before"
+
+
+def test_candles_that_were_missed_are_not_waited_for_for_ever_nor_before_the_first() -> None:
+    stage, candles = stage_of(*KINDS, gapless=True), candles_of(1_010)
+    stage.on(msgspec.structs.replace(candles[0], complete=False))
+    assert stage.gaps == []
+    for each in candles[2:]:
+        stage.on(each)
+    assert stage.gaps == []
+
+
+def test_candles_that_are_missing_in_a_file_are_no_gap() -> None:
+    stage = stage_of(*KINDS)
+    for each in candles_of(10)[::2]:
+        stage.on(each)
+    assert stage.gaps == []
 
 
 # Decide
