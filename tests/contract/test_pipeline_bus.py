@@ -24,7 +24,7 @@ from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.pipeline.bus import Bus, MemoryBus
+from raysignal.engine.pipeline.bus import Bus, MemoryBus, open_bus
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.durable_stage import DurableStage
 from raysignal.engine.pipeline.ends import (
@@ -40,6 +40,7 @@ from raysignal.engine.risk.breaker import TradingState
 from raysignal.runtime.pipeline import Pipeline, build
 from raysignal.runtime.pipeline_bus import command_over_bus, streams_of
 from tests.support.pipelines import Events, config_of
+from tests.support.redis_server import RedisServer, redis_server
 
 BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)
 STRATEGIES = [{"name": "cross", "kind": "sma", "bar": "1s", "parameters": {"fast": 1, "slow": 3}}]
@@ -193,6 +194,49 @@ def test_end_that_dies_at_any_place_loses_and_doubles_nothing(
             dies(split)
         split.settle()
     settled(split)
+
+
+def read_and_gone(split: Split) -> None:
+    """The end that decides dies with events that it was given and did not take in."""
+    split.publish()
+    split.bus.read(streams_of("test"), decide_group("test"), "only", wait_s=0.0)
+    deciding_again(split)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("home", ["memory", "redis"])
+@pytest.mark.parametrize("deaths", [5, pytest.param(200, marks=pytest.mark.long)])
+def test_deciding_end_that_dies_at_random_says_what_one_that_lives_does(
+    home: str, deaths: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    random, count = Random(deaths), max(120, 3 * deaths)
+    dies_at = set(random.sample(range(count), deaths))
+    runs: list[tuple[Any, ...]] = []
+    for folder in ("lives", "dies"):
+        (tmp_path / folder).mkdir()
+        disturbed = folder == "dies"
+        if home == "redis" and disturbed:
+            bus: Bus = open_bus(request.getfixturevalue("server").url)
+        else:
+            bus = MemoryBus()
+        split = Split(tmp_path / folder, bus)
+        for trade in trades(count):
+            play(split.market.driver, trade)
+            if disturbed and int(trade.trade_id) in dies_at:
+                random.choice([read_and_gone, deciding_again])(split)
+            split.settle()
+        settled(split)
+        runs.append((split.said(SAID), split.pipeline.weights(), split.pipeline.earnings(), split.account()))
+        split.stage.close()
+        split.database.close()
+        bus.close()
+    assert runs[0] == runs[1]
 
 
 def test_candles_that_are_missed_while_the_market_end_is_away_begin_a_new_warm_up(split: Split) -> None:
