@@ -221,7 +221,7 @@ class StrategyStage:
         self._book_known[candle.symbol] = known
         if known or not was_known:
             return ()
-        message = f"the order book of {candle.symbol} was lost: not known are {', '.join(self._of_books)}"
+        message = f"the order book of {candle.symbol} was lost; signals leave out {', '.join(self._of_books)}"
         return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="book_lost", message=message),)
 
     def _speak(self, place: _Place, candle: Candle) -> Sequence[StrategySignal | Alarm]:

@@ -154,7 +154,7 @@ def test_session_on_three_disturbed_exchanges_plays_as_it_was_recorded(minutes: 
         f"alarms {dict(alarms)}"
     )
     assert sum(disturbed.values()) > 5 * minutes
-    assert min(alarms["book_lost"], alarms["candles_missing"], len(log.of(OrderFill))) >= minutes
+    assert min(alarms["book_lost"], alarms["candles_missing"], len(log.of(OrderFill))) > minutes // 2
     assert {each.command for each in log.inputs if isinstance(each, Command)} == {
         CommandKind.HALT,
         CommandKind.RESET,

@@ -150,7 +150,7 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
         ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("bollinger", {"window": 6}), ("macd", {}),
         ("breakout", {"window": 5}), ("volatility", {"window": 5, "target": 0.0002}),
     ]  # fmt: skip
-    bars = with_books(walk(5, 300), 5)
+    bars = with_books(walk(5, 300), 5, unknown=0.1)
     assert bars.book is not None
     heard: list[Any] = []
     live, ahead = stage_of(*kinds, features=FEATURES), stage_of(*kinds, features=FEATURES)
@@ -195,7 +195,7 @@ def test_book_that_was_lost_is_told_once_and_its_features_are_left_out() -> None
     ):
         said += stage.on(msgspec.structs.replace(candle(number * MINUTE_US, close), book=summary))
     assert [each.message for each in said if isinstance(each, Alarm)] == [
-        "the order book of BTC was lost: not known are micro_price"
+        "the order book of BTC was lost; signals leave out micro_price"
     ]
     values = [each.features.get("micro_price") for each in said if isinstance(each, StrategySignal)]
     assert values == [10.0, None, None, 10.0]

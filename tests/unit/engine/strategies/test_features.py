@@ -58,7 +58,7 @@ def test_features_are_those_of_ta_lib_and_nan_as_long_as_its(text: str, oracle: 
 def test_however_bars_are_cut_a_features_values_are_the_same_bytes(
     kind: str, seed: int, n: int, data
 ) -> None:
-    bars, feature = with_books(random_walk(seed, n), seed), CandleFeature.parse(kind)
+    bars, feature = with_books(random_walk(seed, n), seed, unknown=0.2), CandleFeature.parse(kind)
     whole = feature.stream().advance(bars)
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, n), max_size=6))), n]
     stream = feature.stream()
