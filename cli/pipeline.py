@@ -154,6 +154,10 @@ def backtest(config: BacktestConfig) -> None:
             output.say(
                 f"posted    {escape(each.name)} says nothing here: only a service takes in its signals"
             )
+    if config.data is not None and path.book_features:
+        output.say(
+            f"features  {', '.join(path.book_features)}: not known here; files of prices have no order books"
+        )
     if config.recording:
         _play_recordings(config, path, output)
     else:
@@ -260,9 +264,10 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
 def _bars(config: BacktestConfig, path: PipelineConfig, place: int, interval_us: int, output: Output) -> Any:
     """The candles of an instrument; a file names it as the portfolio or as its market."""
     if config.data is None:
-        from raysignal.data.bars import random_walk
+        from raysignal.data.bars import random_walk, with_books
 
-        return random_walk(config.seed + place, config.candles, interval_us=interval_us)
+        bars = random_walk(config.seed + place, config.candles, interval_us=interval_us)
+        return with_books(bars, config.seed + place) if path.book_features else bars
     from raysignal.experiments.sweeps.market import markets_of
 
     options.existing_prices(config.data)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -18,6 +20,14 @@ app = typer.Typer(
 
 Name = Annotated[
     str | None, typer.Option("--pipeline", metavar="NAME", help="Which; the only one if missing.")
+]
+BusAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--bus",
+        metavar="ADDRESS",
+        help="Of a pipeline in several processes, with --pipeline: redis://host:port/database.",
+    ),
 ]
 Who = Annotated[str, typer.Option(metavar="NAME", help="Who says so.")]
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="And why.")]
@@ -71,14 +81,14 @@ class HaltConfig:
     reason: Reason
     flatten: Annotated[bool, typer.Option("--flatten", help="Close what it holds, too.")] = False
     pipeline: Name = None
+    bus: BusAddress = None
     url: options.Url = None
     json: options.Json = False
 
 
 def halt(config: HaltConfig) -> None:
     """Allow a pipeline nothing but what makes its positions smaller, until a person resets it."""
-    body = {"who": config.who, "reason": config.reason, "flatten": config.flatten}
-    _say(asyncio.run(_asked(config.url, "POST", "risk/halt", config.pipeline, body)), Output(config.json))
+    _command(config, "flatten" if config.flatten else "halt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,23 +98,56 @@ class ResetConfig:
     who: Who
     reason: Reason
     pipeline: Name = None
+    bus: BusAddress = None
     url: options.Url = None
     json: options.Json = False
 
 
 def reset(config: ResetConfig) -> None:
     """Let a pipeline trade again; losses are counted from its equity of now."""
-    body = {"who": config.who, "reason": config.reason}
-    _say(asyncio.run(_asked(config.url, "POST", "risk/reset", config.pipeline, body)), Output(config.json))
+    _command(config, "reset")
 
 
-def _say(answer: dict[str, Any], output: Output) -> None:
+def _command(config: HaltConfig | ResetConfig, kind: Literal["halt", "flatten", "reset"]) -> None:
+    """Tell it to the service, or to the bus."""
+    output = Output(config.json)
+    if config.bus is not None:
+        answer = _told(config.bus, config, kind)
+    else:
+        body: dict[str, Any] = {"who": config.who, "reason": config.reason}
+        if kind != "reset":
+            body["flatten"] = kind == "flatten"
+        path = "risk/reset" if kind == "reset" else "risk/halt"
+        answer = asyncio.run(_asked(config.url, "POST", path, config.pipeline, body))
     if output.as_json:
         output.json(answer)
     else:
         output.say(
             f"{escape(answer['pipeline'])} is {answer['state']}: {escape(answer['who'])}, {escape(answer['reason'])}"
         )
+
+
+def _told(
+    bus: str, config: HaltConfig | ResetConfig, kind: Literal["halt", "flatten", "reset"]
+) -> dict[str, Any]:
+    """What became of a command over the bus: the process that decides has it in its journal."""
+    from raysignal.engine.core.events import Command, CommandKind
+    from raysignal.engine.pipeline.bus import open_bus
+    from raysignal.runtime.pipeline_bus import command_over_bus
+
+    if config.pipeline is None:
+        raise typer.BadParameter("--bus goes with --pipeline: the name that pipeline.yaml says")
+    command = Command(
+        at_us=time.time_ns() // 1000,
+        symbol="",
+        command=CommandKind(kind),
+        who=config.who,
+        reason=config.reason,
+    )
+    with closing(open_bus(bus)) as opened:
+        command_over_bus(opened, config.pipeline, command)
+    state = "active" if kind == "reset" else "halted"
+    return {"pipeline": config.pipeline, "state": state, "who": config.who, "reason": config.reason}
 
 
 async def _asked(

@@ -1,5 +1,7 @@
 """Bars of a market that never was, by seed, to try a strategy on."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from raysignal.engine.core.instants import DAY_US
@@ -24,3 +26,13 @@ def random_walk(seed: int, count: int = COUNT, interval_us: int = DAY_US) -> Bar
     high, low = np.maximum(opened, close) * (1.0 + spread[0]), np.minimum(opened, close) * (1.0 - spread[1])
     stamps = _START_US + np.arange(1, count + 1, dtype=np.int64) * interval_us
     return Bars(stamps, opened, high, low, close, draws.uniform(1.0, 100.0, count))
+
+
+def with_books(bars: Bars, seed: int, *, unknown: float = 0.0) -> Bars:
+    """The same bars, with a made-up best bid and ask around each close; of a share of bars the book is not known."""
+    draws, n = np.random.default_rng((seed, 1)), len(bars)
+    half = bars.close * draws.uniform(1e-5, 1e-3, n)
+    sizes = draws.uniform(0.1, 10.0, (2, n))
+    book = np.stack([bars.close - half, sizes[0], bars.close + half, sizes[1]], axis=1)
+    book[draws.random(n) < unknown] = np.nan
+    return replace(bars, book=book)

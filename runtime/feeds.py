@@ -187,6 +187,15 @@ def terms_of(settings: Settings) -> PipelineOptions:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Markets:
+    """What the venues say of the instruments of a path, by the portfolio's symbols, and each venue's limits."""
+
+    instruments: dict[str, Instrument]
+    listings: dict[str, Listing]
+    limits: dict[str, VenueLimits]
+
+
 async def bars_of_history(
     venue: Venue,
     instrument: Instrument,

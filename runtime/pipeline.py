@@ -114,6 +114,7 @@ def build(
         {instrument: symbol for symbol, instrument in instruments.items()},
         {symbol: config.intervals_us(symbol) for symbol in config.symbols},
         partial(_builder, told_by_books_of(instruments.values())),
+        books=bool(config.book_features),
     )
     decide = DecideStage(policy, wait_us=_wait_us(config))
     answers = answers_of(config, decide)

@@ -10,6 +10,7 @@ See `engine.pipeline.ends`. Calls of the bus wait, so they are made in threads; 
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput
-from raysignal.engine.core.events import PlannedOrder
+from raysignal.engine.core.errors import EventsLost, InvalidField, NotFound, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.events import CandleBackfill, Command, PlannedOrder
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper_state import PaperRecords, PaperState
 from raysignal.engine.execution.paper_store import PaperStore
@@ -34,11 +35,14 @@ from raysignal.engine.pipeline.durable_stage import DurableStage
 from raysignal.engine.pipeline.ends import (
     DecideEnd,
     MarketEnd,
+    commands_stream,
     decide_group,
     market_group,
     market_stream,
     orders_stream,
 )
+from raysignal.engine.risk.breaker import check_command
+from raysignal.runtime.candle_backfill import CandleBackfiller
 from raysignal.runtime.pipeline import Pipeline, build, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_live import feed_of, first_rows, markets_of
@@ -48,6 +52,9 @@ T = TypeVar("T")
 
 CONSUMER = "only"
 """The name of each end's process in its group: there is one at a time."""
+
+COMMAND_S = 30.0
+"""For so long a command may not be taken."""
 
 _WAIT_S = 0.5
 _AGAIN_S = 1.0  # what was given so long ago and is not known here was in an answer that was lost
@@ -116,16 +123,28 @@ class DecideProcess:
 
     pipeline: Pipeline
     stage: DurableStage
+    bus: Bus
+    backfiller: CandleBackfiller
 
     async def run(self) -> None:
         """Until cancelled; an error of the bus's data, the journal or the path comes out of here."""
         stopping = threading.Event()
         running = asyncio.ensure_future(asyncio.to_thread(_step, self.stage, stopping))
+        backfilling = asyncio.ensure_future(self.backfiller.run(self._backfill))
         try:
-            await asyncio.shield(running)
+            await asyncio.wait({running, backfilling}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.set()
-            await asyncio.gather(running, return_exceptions=True)
+            backfilling.cancel()
+            ended = await asyncio.gather(running, backfilling, return_exceptions=True)
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+
+    async def _backfill(self, backfill: CandleBackfill) -> None:
+        """Over the bus, so that it is taken in once and is in the journal."""
+        publish = partial(self.bus.publish, commands_stream(self.pipeline.config.name), [backfill])
+        await _patiently(publish)
 
 
 def _step(stage: DurableStage, stopping: threading.Event) -> None:
@@ -214,15 +233,57 @@ async def decide_process(
     await asyncio.to_thread(_check_config, stores, group, text)
     stage = await asyncio.to_thread(
         partial(
-            DurableStage.open, DecideEnd(pipeline.path, log), bus, streams=[market_stream(config.name)],
+            DurableStage.open, DecideEnd(pipeline.path, log), bus, streams=streams_of(config.name),
             group=group, consumer=CONSUMER, route=partial(_route, config.name), stores=stores,
             cache_dir=cache_dir, accept_loss=accept_loss,
         )
     )  # fmt: skip
     try:
-        yield DecideProcess(pipeline, stage)
+        backfiller = CandleBackfiller(pipeline.strategies, markets, hosts_of, clock, random)
+        yield DecideProcess(pipeline, stage, bus, backfiller)
     finally:
         stage.close()
+
+
+def streams_of(name: str) -> list[str]:
+    """What the side that decides reads."""
+    return [market_stream(name), commands_stream(name)]
+
+
+def command_over_bus(bus: Bus, name: str, command: Command, *, wait_s: float = COMMAND_S) -> None:
+    """Tell the risk of a portfolio something; its journal has it when this returns.
+
+    Args:
+        bus: that its processes are on.
+        name: of the portfolio.
+        command: what is told.
+        wait_s: for how long it may not take the command.
+
+    Raises:
+        InvalidField: the command names nobody or no reason, and nothing was told.
+        NotFound: no process that decides for such a portfolio was ever on the bus; nothing was told.
+        StoreUnavailable: the bus does not answer, or nobody has taken the command; who begins later does.
+        EventsLost: the bus came back without its data.
+    """
+    check_command(command)
+    stream, group = commands_stream(name), decide_group(name)
+    try:
+        bus.first_needed(stream, group)
+    except EventsLost as error:
+        raise NotFound(
+            f"pipeline is {name!r}; expected the name of one whose decide stage is, or was, on this bus",
+            field="pipeline", value=name,
+        ) from error  # fmt: skip
+    bus.publish(stream, [command])
+    told, until_s = bus.last(stream).sequence, time.monotonic() + wait_s
+    backoff, never = _backoff(), threading.Event()
+    while bus.first_needed(stream, group) <= told:
+        if time.monotonic() > until_s:
+            raise StoreUnavailable(
+                f"the decide stage of {name} has not taken the command in {wait_s:g} s; expected it to run and its "
+                "journal to be written. The command is on the bus, and is taken when that is so"
+            )
+        never.wait(backoff.failed())
 
 
 def _check_config(stores: Stores, group: str, text: str) -> None:

@@ -12,7 +12,7 @@ from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
-from raysignal.engine.market.venues.names import VENUE_NAMES
+from raysignal.engine.market.venues.names import VENUE_NAMES, is_spot
 from raysignal.engine.pipeline.aggregation import AggregationSettings
 from raysignal.engine.risk.limits import RiskLimits
 from raysignal.engine.strategies.features import FEATURES, parse_features
@@ -44,6 +44,12 @@ class InstrumentConfig(_Part):
         if market is not None and (venue not in VENUE_NAMES or not symbol):
             raise ValueError(f"expected venue:symbol, the venue one of {', '.join(VENUE_NAMES)}")
         return market
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Venue and symbol of the market; empty where there is none."""
+        venue, _, symbol = (self.market or "").partition(":")
+        return venue, symbol
 
 
 POSTED = "posted"
@@ -276,6 +282,16 @@ class PipelineConfig(_Part):
             if name in self.venue.model_fields_set:
                 value = getattr(self.venue, name)
                 raise InvalidField(f"venue.{name}", value, f"nothing beside venue.kind none: {instead}")
+        for each in self.instruments:
+            if paper and self.policy.side == "long-short" and is_spot(*each.place):
+                raise InvalidField(
+                    "portfolio.side", "long-short",
+                    f"long-flat: {each.market} is spot, which cannot be sold short; or a perpetual of {each.symbol}",
+                )  # fmt: skip
+        self._check_decide()
+
+    def _check_decide(self) -> None:
+        """Refuse what would do nothing with this `decide`."""
         if self.decide == "none" and self.memory.model_fields_set:
             raise InvalidField(
                 "memory", dict(self.memory), "nothing beside decide: none, use decide: memory or review"
@@ -311,6 +327,11 @@ class PipelineConfig(_Part):
         """Lengths of the candles that strategies see of a symbol, the shortest first."""
         found = {each.interval_us for each in self.strategies if symbol in self.symbols_of(each)}
         return tuple(sorted(found))
+
+    @property
+    def book_features(self) -> tuple[str, ...]:
+        """The features that are of the order book."""
+        return tuple(each.name for each in parse_features(self.features) if each.reads_book)
 
     @property
     def policy(self) -> Policy:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from raysignal.data.bars import random_walk
+from raysignal.data.bars import random_walk, with_books
 from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import PathEvent, StrategySignal, decode_event, encode_event
@@ -65,7 +65,7 @@ def check_leaks(
         InvalidField: a strategy of the configuration refuses the market.
     """
     market = {
-        symbol: random_walk(seed + place, candles, _step_us(config))
+        symbol: with_books(random_walk(seed + place, candles, _step_us(config)), seed + place, unknown=0.1)
         for place, symbol in enumerate(config.symbols)
     }
     with nullcontext(runs) if runs is not None else IsolatedRuns() as processes:
@@ -301,8 +301,8 @@ def play_strategy(
         for each in series:
             count = int(np.searchsorted(each.bars.known_at_us, end_us, side="right"))
             stage.prepare(each.symbol, each.interval_us, each.bars.slice(0, count))
-        signals = [signal for candle in candles if candle.at_us <= end_us for signal in stage.on(candle)]
-        found.append([encode_event(each) for each in signals])
+        events = [event for candle in candles if candle.at_us <= end_us for event in stage.on(candle)]
+        found.append([encode_event(event) for event in events if isinstance(event, StrategySignal)])
     return msgspec.msgpack.encode(found)
 
 

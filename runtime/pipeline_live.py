@@ -19,8 +19,7 @@ from random import Random
 from typing import Any, Protocol
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import Command, DecisionAnswer, StrategySignal
-from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.events import CandleBackfill, Command, DecisionAnswer, StrategySignal
 from raysignal.engine.core.market_events import Event, Instrument
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.market.clocks import Clock
@@ -35,7 +34,8 @@ from raysignal.engine.pipeline.driver import EventLog, PathDriver
 from raysignal.engine.pipeline.session import ABOUT, CONFIG, ParityCheck, SessionLock, SessionWriter
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
-from raysignal.runtime.feeds import listed
+from raysignal.runtime.candle_backfill import CandleBackfiller
+from raysignal.runtime.feeds import Markets, listed
 from raysignal.runtime.model_asker import Advise, ModelAsker
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_answers import MemoryAnswers
@@ -98,6 +98,7 @@ class LivePipeline:
     portfolios: "Portfolios | None"
     posted: dict[str, int]
     asker: ModelAsker | None
+    backfiller: CandleBackfiller
 
     async def run(self) -> None:
         """Until cancelled; an error of a feed or of the path comes out of here."""
@@ -105,6 +106,7 @@ class LivePipeline:
             async with asyncio.TaskGroup() as group:
                 for feed in self.feeds:
                     group.create_task(feed.run())
+                group.create_task(self.backfiller.run(self._backfill))
                 if self.writer is not None:
                     group.create_task(_flush(self.writer))
                 for strategy in self.posted:
@@ -137,6 +139,9 @@ class LivePipeline:
                     self.driver.take(_posted(strategy, signal, ordinal, self.clock.now_ns() // 1000))
             self._keep()
 
+    async def _backfill(self, backfill: CandleBackfill) -> None:
+        self.driver.take(backfill)
+
     def command(self, command: Command) -> None:
         """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
         check_command(command)
@@ -162,15 +167,6 @@ def _posted(strategy: str, signal: Signal, ordinal: int, now_us: int) -> Strateg
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Markets:
-    """What the venues say of the instruments of a path, by the portfolio's symbols, and each venue's limits."""
-
-    instruments: dict[str, Instrument]
-    listings: dict[str, Listing]
-    limits: dict[str, VenueLimits]
-
-
 async def markets_of(
     config: PipelineConfig, hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random
 ) -> Markets:
@@ -182,7 +178,7 @@ async def markets_of(
     """
     found = Markets({}, {}, {})
     for each in config.instruments:
-        venue_name, _, symbol = (each.market or "").partition(":")
+        venue_name, symbol = each.place
         if not symbol:
             raise InvalidField(
                 f"market of {each.symbol}",
@@ -262,8 +258,18 @@ async def live_pipeline(
             notes_of = None if notes is None else partial(_notes, notes, series)
             feeds.append(feed_of(name, wanted, player.sink, markets, hosts_of, clock, random, notes_of))
         events = 0 if resumed is None else resumed.events
+        backfiller = CandleBackfiller(player.pipeline.strategies, markets, hosts_of, clock, random)
         yield LivePipeline(
-            driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted, asker
+            driver,
+            player.pipeline,
+            tuple(feeds),
+            writer,
+            events,
+            clock,
+            portfolios,
+            posted,
+            asker,
+            backfiller,
         )
 
 

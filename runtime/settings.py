@@ -294,7 +294,7 @@ def _nearest(name: str, present: Sequence[str]) -> str:
     """The setting that a name which is none was meant for: of the same name in another area, or much like it."""
     last = SEPARATOR + name.rpartition(SEPARATOR)[2]
     elsewhere = [each for each in present if each.endswith(last)]
-    return next(iter(elsewhere or get_close_matches(name, present, 1)), "")
+    return next(iter(get_close_matches(name, elsewhere or present, 1)), "")
 
 
 def _secrets_folder() -> Path | None:

@@ -31,6 +31,15 @@ class PathEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
         return f"{self.symbol}:{self.at_us}"
 
 
+class BookSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The best prices of an order book and what rests there, sizes as `Candle.volume`; 0: an empty side."""
+
+    bid: float
+    bid_size: float
+    ask: float
+    ask_size: float
+
+
 class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     """What happened in one interval, known at its end, `at_us`.
 
@@ -38,6 +47,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
         interval_us: its length.
         volume: in the base currency; NaN: not known.
         complete: all of its time was seen. Candles before it may be missing; strategies notice.
+        book: the order book at its end; unset: not known, or no feature reads it.
     """
 
     interval_us: int
@@ -47,10 +57,28 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     close: float
     volume: float
     complete: bool = True
+    book: BookSummary | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def identity(self) -> str:
         """By symbol, length and end."""
+        return f"{self.symbol}:{self.interval_us}:{self.at_us}"
+
+
+class CandleBackfill(PathEvent, frozen=True, kw_only=True, tag="backfill"):
+    """Candles that were missed, as the venue gives them afterwards; they come too late to be traded on.
+
+    Attributes:
+        interval_us: their length.
+        candles: in time, each complete.
+    """
+
+    interval_us: int
+    candles: tuple[Candle, ...]
+
+    @property
+    def identity(self) -> str:
+        """By symbol, length and instant."""
         return f"{self.symbol}:{self.interval_us}:{self.at_us}"
 
 
@@ -296,6 +324,11 @@ class Command(PathEvent, frozen=True, kw_only=True, tag="command"):
     who: str
     reason: str
 
+    @property
+    def identity(self) -> str:
+        """By what is told, by whom and when."""
+        return f"{self.command}:{self.who}:{self.at_us}"
+
 
 class PathRestarted(PathEvent, frozen=True, kw_only=True, tag="restarted"):
     """The process that runs the path began again: connections, candles that were open and paper orders are gone."""
@@ -313,7 +346,9 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
         return f"{self.code}:{self.symbol}:{self.at_us}"
 
 
-PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
+PathInput = (
+    Candle | CandleBackfill | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
+)  # fmt: skip
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (

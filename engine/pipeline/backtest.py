@@ -4,14 +4,17 @@ Strategies say the same however bars are cut, so they are given bars in pieces (
 say is said at its candle. Everything after that goes event by event.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 
+from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.events import Candle
+from raysignal.engine.core.events import BookSummary, Candle
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.strategies import StrategyStage
 from raysignal.engine.strategies.strategy import Bars
@@ -84,13 +87,24 @@ class _Cursor:
             self._begin += len(piece)
             self._prepare(self.series.symbol, self.series.interval_us, piece)
             columns = (piece.known_at_us, piece.open, piece.high, piece.low, piece.close, piece.volume)
-            self._rows = zip(*(column.tolist() for column in columns), strict=True)
+            self._rows = zip(*(column.tolist() for column in columns), _books(piece), strict=True)
             row = next(self._rows)
-        at_us, opened, high, low, close, volume = row
+        at_us, opened, high, low, close, volume, book = row
         return Candle(
             at_us=at_us, symbol=self.series.symbol, interval_us=self.series.interval_us, open=opened, high=high,
-            low=low, close=close, volume=volume,
+            low=low, close=close, volume=volume, book=book,
         )  # fmt: skip
+
+
+def _books(bars: Bars) -> Iterable[BookSummary | UnsetType]:
+    """The book at each bar."""
+    if bars.book is None:
+        return repeat(UNSET, len(bars))
+    known: BoolArray = np.logical_not(np.isnan(bars.book).any(axis=1))
+    return (
+        BookSummary(*row) if is_known else UNSET
+        for row, is_known in zip(bars.book.tolist(), known.tolist(), strict=True)
+    )
 
 
 def resample(bars: Bars, from_us: int, to_us: int) -> Bars:
@@ -111,5 +125,6 @@ def resample(bars: Bars, from_us: int, to_us: int) -> Bars:
     longer = Bars(
         end_us[lasts], bars.open[starts], np.maximum.reduceat(bars.high, starts),
         np.minimum.reduceat(bars.low, starts), bars.close[lasts], np.add.reduceat(bars.volume, starts),
+        None if bars.book is None else bars.book[lasts],
     )  # fmt: skip
     return longer if bars.known_at_us[-1] == end_us[-1] else longer.slice(0, len(longer) - 1)

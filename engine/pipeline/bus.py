@@ -37,6 +37,7 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
     Candle,
+    CandleBackfill,
     Command,
     DecisionAnswer,
     DecisionQuestion,
@@ -68,6 +69,7 @@ BusEvent = (
     | TradesLost
     | Bar
     | Candle
+    | CandleBackfill
     | StrategySignal
     | AggregatedSignal
     | DecisionQuestion
@@ -181,6 +183,9 @@ class Bus(Protocol):
         self, stream: str, after: StreamPosition = NOWHERE, *, most: int = MOST_AT_ONCE
     ) -> list[Delivery]:
         """What the stream holds after a place, given to whomever; it counts as given to nobody."""
+
+    def first_needed(self, stream: str, group: str) -> int:
+        """The sequence of the first event that a group has not acknowledged, which may not be published yet."""
 
     def last(self, stream: str) -> StreamPosition:
         """The place of what was published last, whether the stream still holds it or not."""
@@ -346,6 +351,11 @@ class MemoryBus:
         with self._changed:
             found = self._stream(stream).from_sequence(after.sequence + 1, most)
             return [self._delivery(stream, sequence, event) for sequence, event in found]
+
+    def first_needed(self, stream: str, group: str) -> int:
+        """See `Bus`."""
+        with self._changed:
+            return self._group(stream, group).first_needed
 
     def last(self, stream: str) -> StreamPosition:
         """See `Bus`."""

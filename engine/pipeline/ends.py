@@ -2,6 +2,7 @@
 
     market end: feeds, candles, paper accounts     ── <name>.market: candles, fills, ends ─▶     decide end: the rest
                                                    ◀─ <name>.orders: planned orders ──────       of the path
+    a person, or a venue asked later               ── <name>.commands: halts, candles ──▶
 
 The decide end is a `DurableStage`: its journal holds all that it was given and said. The market end keeps nothing but
 its accounts. An order's delivery is acknowledged once its end is published; those that are not are submitted again when
@@ -33,6 +34,11 @@ def market_stream(name: str) -> str:
 def orders_stream(name: str) -> str:
     """The stream of a portfolio's planned orders."""
     return f"{name}.orders"
+
+
+def commands_stream(name: str) -> str:
+    """The stream of what persons tell a portfolio's risk, and of candles that were missed."""
+    return f"{name}.commands"
 
 
 def market_group(name: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from raysignal.engine.core.events import (
     AggregatedSignal,
     Candle,
+    CandleBackfill,
     Command,
     DecisionAnswer,
     DecisionQuestion,
@@ -65,6 +66,7 @@ class DecisionPath:
             BookLost: (candles,),
             TradesLost: (candles,),
             Candle: (portfolio, risk, *asked, aggregate, strategies),
+            CandleBackfill: (strategies,),
             StrategySignal: (*asked, aggregate),
             AggregatedSignal: (decide,),
             DecisionQuestion: asked,

@@ -64,11 +64,30 @@ local function last_of(key)
 end
 """
 
+_GROUPS = (
+    _PLACES
+    + """
+local function groups(key)
+  local named = {}
+  for i, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do named[i] = fields(flat) end
+  return named
+end
+local function needed_by(key, group)
+  if group['pending'] > 0 then
+    local _, first = place(redis.call('XPENDING', key, group['name'])[2])
+    return first
+  end
+  local _, given = place(group['last-delivered-id'])
+  return given + 1
+end
+"""
+)
+
 _LAST = _PLACES + "local epoch, last = last_of(KEYS[1]) return {epoch, last}"
 
 # bound, the epoch and sequence that the client knows, events. Answers {"ok" | "lost", epoch, last}, {"full", group}.
 _PUBLISH = (
-    _PLACES
+    _GROUPS
     + """
 local key, bound, count = KEYS[1], tonumber(ARGV[1]), #ARGV - 3
 local known_epoch, known = tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -76,13 +95,8 @@ local epoch, last = last_of(key)
 if known_epoch > 0 and (epoch ~= known_epoch or last < known) then return {'lost', epoch, last} end
 if redis.call('EXISTS', key) == 1 and redis.call('XLEN', key) + count > bound then
   local slowest, needed = '', nil
-  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', key)) do
-    local group = fields(flat)
-    local _, first = place(group['last-delivered-id'])
-    first = first + 1
-    if group['pending'] > 0 then
-      _, first = place(redis.call('XPENDING', key, group['name'])[2])
-    end
+  for _, group in ipairs(groups(key)) do
+    local first = needed_by(key, group)
     if needed == nil or first < needed then slowest, needed = group['name'], first end
   end
   if needed ~= nil then
@@ -99,6 +113,18 @@ for i = 4, #ARGV do
   redis.call('XADD', key, string.format('%d-%d', epoch, last), 'event', ARGV[i])
 end
 return {'ok', epoch, last}
+"""
+)
+
+# group: the first event that it has not acknowledged; 0: there is no such group.
+_NEEDED = (
+    _GROUPS
+    + """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+for _, group in ipairs(groups(KEYS[1])) do
+  if group['name'] == ARGV[1] then return needed_by(KEYS[1], group) end
+end
+return 0
 """
 )
 
@@ -152,6 +178,7 @@ class RedisBus:
         self._place = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
         self._last_script = self._client.register_script(_LAST)
         self._publish_script = self._client.register_script(_PUBLISH)
+        self._needed_script = self._client.register_script(_NEEDED)
         self._leave_script = self._client.register_script(_LEAVE)
         self._check_server()
 
@@ -236,6 +263,14 @@ class RedisBus:
         """See `Bus`."""
         begin = "-" if after == NOWHERE else f"({_entry_id(after)}"
         return _deliveries(stream, self._call(self._client.xrange, _key(stream), begin, "+", count=most))
+
+    def first_needed(self, stream: str, group: str) -> int:
+        """See `Bus`."""
+        self.last(stream)
+        needed: int = self._call(self._needed_script, keys=[_key(stream)], args=[group])
+        if not needed:
+            raise group_missing(stream, group)
+        return needed
 
     def last(self, stream: str) -> StreamPosition:
         """See `Bus`."""

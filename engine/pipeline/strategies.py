@@ -1,18 +1,38 @@
 """Strategies on candles: several on one symbol, each with its own parameters and length of candle.
 
+After candles that were missed they begin a new warm-up. What they were before is kept: if the missed ones come
+afterwards (`CandleBackfill`), they go on from there, as if they had seen all of them in time.
+
 Beside what a strategy says stand the features that are known then, of the same candles: of those that have ended.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from msgspec import UNSET
+from msgspec.structs import astuple
 
 from raysignal.engine.core.arrays import Float64Array
-from raysignal.engine.core.events import Alarm, Candle, StrategySignal
-from raysignal.engine.strategies.features import CandleFeature
+from raysignal.engine.core.events import Alarm, Candle, CandleBackfill, StrategySignal
+from raysignal.engine.strategies.features import CandleFeature, FeatureStream
 from raysignal.engine.strategies.strategy import Bars, Strategy, StrategyStream
+
+MOST_MISSED = 1_000
+"""Candles after which those that were missed are not waited for any more."""
+
+_UNKNOWN = (math.nan,) * 4
+
+
+@dataclass(frozen=True, slots=True)
+class CandleGap:
+    """Candles that strategies have not seen: those of a length that end after `from_us`, until `to_us`."""
+
+    symbol: str
+    interval_us: int
+    from_us: int
+    to_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +60,20 @@ class _Running:
         self.ahead: dict[int, int] = {}
 
 
+@dataclass(slots=True)
+class _BeforeGap:
+    """Strategies and features as they were before candles were missed, and what they have not seen of those after.
+
+    The candles that are missed end after `from_us`, until `to_us`.
+    """
+
+    features: list[tuple[str, FeatureStream]]
+    strategies: list[StrategyStream]
+    from_us: int
+    to_us: int
+    after: dict[int, Candle] = field(default_factory=dict)
+
+
 class _Place:
     """Strategies and features on one symbol's candles of one length.
 
@@ -53,12 +87,52 @@ class _Place:
         self.ahead: dict[int, dict[str, float]] = {}
         self.ahead_until_us = 0
         self.ended_us: int | None = None
+        self.before: _BeforeGap | None = None
 
     def restart(self) -> None:
         """Begin a new warm-up."""
         self._streams = [(each.name, each.stream()) for each in self._features]
         for running in self.strategies:
             running.stream = running.spec.strategy.stream()
+
+    def missed(self, candle: Candle, ended_us: int | None) -> None:
+        """A candle came that is not whole or does not follow the last one, which ended then: keep what was before."""
+        begins_us = candle.at_us - candle.interval_us
+        if ended_us is None or begins_us < ended_us:
+            self.before = None
+            return
+        if self.before is None:
+            streams = [running.stream for running in self.strategies]
+            self.before = _BeforeGap(self._streams, streams, ended_us, ended_us)
+        self.before.to_us = begins_us if candle.complete else candle.at_us
+
+    def note(self, candle: Candle) -> None:
+        """Keep a candle for strategies that wait for those before it."""
+        if self.before is None:
+            return
+        if candle.at_us - self.before.from_us > MOST_MISSED * candle.interval_us:
+            self.before = None
+        elif candle.complete:
+            self.before.after[candle.at_us] = candle
+
+    def go_back(self, backfill: CandleBackfill) -> int:
+        """Go on from before the gap, if all candles since are known now; how many were missed."""
+        before = self.before
+        if before is None or self.ended_us is None:
+            return 0
+        known = {each.at_us: each for each in backfill.candles} | before.after
+        step_us = backfill.interval_us
+        wanted = range(before.from_us + step_us, self.ended_us + step_us, step_us)
+        if not all(at_us in known for at_us in wanted):
+            return 0
+        bars = _bars(*(known[at_us] for at_us in wanted))
+        self._streams = before.features
+        self.features(bars)
+        for running, stream in zip(self.strategies, before.strategies, strict=True):
+            running.stream = stream
+            stream.advance(bars)
+        self.before = None
+        return len(wanted) - len(before.after)
 
     def features(self, bars: Bars) -> list[tuple[str, Float64Array]]:
         """Names and values at the next bars."""
@@ -79,6 +153,8 @@ class StrategyStage:
         self, specs: Iterable[StrategySpec], features: Sequence[CandleFeature] = (), *, gapless: bool = False
     ) -> None:
         self._gapless = gapless
+        self._of_books = [each.name for each in features if each.reads_book]
+        self._book_known: dict[str, bool] = {}
         self._places: dict[tuple[str, int], _Place] = {}
         for spec in specs:
             for symbol in spec.symbols:
@@ -105,20 +181,63 @@ class StrategyStage:
         }
         place.ahead_until_us = int(bars.known_at_us[-1])
 
-    def on(self, candle: Candle) -> Sequence[StrategySignal | Alarm]:
+    @property
+    def gaps(self) -> list[CandleGap]:
+        """The candles that were missed and that strategies can still be given (`CandleBackfill`)."""
+        return [
+            CandleGap(symbol, interval_us, before.from_us, before.to_us)
+            for (symbol, interval_us), place in self._places.items()
+            if (before := place.before) is not None
+        ]
+
+    def on(self, candle: Candle | CandleBackfill) -> Sequence[StrategySignal | Alarm]:
         """See `engine.pipeline.path`."""
+        if isinstance(candle, CandleBackfill):
+            return self._go_back(candle)
         place = self._places.get((candle.symbol, candle.interval_us))
         if place is None:
             return ()
+        if self._of_books:
+            return [*self._lost_book(candle), *self._speak(place, candle)]
+        return self._speak(place, candle)
+
+    def _go_back(self, backfill: CandleBackfill) -> Sequence[Alarm]:
+        """Strategies go on as if nothing had been missed; what they would have said at it is not said."""
+        place = self._places.get((backfill.symbol, backfill.interval_us))
+        missed = 0 if place is None else place.go_back(backfill)
+        if not missed:
+            return ()
+        message = (
+            f"{missed} candles of {backfill.interval_us / 1e6:g} s that were missed came late: strategies go on "
+            "with them, and say nothing of them"
+        )
+        code = "candles_backfilled"
+        return (Alarm(at_us=backfill.at_us, symbol=backfill.symbol, code=code, message=message),)
+
+    def _lost_book(self, candle: Candle) -> Sequence[Alarm]:
+        """An alarm, if the order book of its symbol was known until now."""
+        known = candle.book is not UNSET
+        was_known = self._book_known.get(candle.symbol, False)
+        self._book_known[candle.symbol] = known
+        if known or not was_known:
+            return ()
+        message = f"the order book of {candle.symbol} was lost; signals leave out {', '.join(self._of_books)}"
+        return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="book_lost", message=message),)
+
+    def _speak(self, place: _Place, candle: Candle) -> Sequence[StrategySignal | Alarm]:
         if candle.at_us <= place.ahead_until_us:
             sides = [each.ahead.get(candle.at_us, 0) for each in place.strategies]
             if not any(sides):
                 return ()
             return _signals(place.strategies, candle, sides, place.ahead[candle.at_us])
         begins_us = candle.at_us - candle.interval_us
-        follows = not self._gapless or place.ended_us in {None, begins_us}
-        place.ended_us = candle.at_us
-        if not (candle.complete and follows):
+        ended_us, place.ended_us = place.ended_us, candle.at_us
+        follows = not self._gapless or ended_us in {None, begins_us}
+        whole = candle.complete and follows
+        if self._gapless and not whole:
+            place.missed(candle, ended_us)
+        place.note(candle)
+        if not whole:
             place.restart()
             message = (
                 f"candles of {candle.interval_us / 1e6:g} s are missing or incomplete: "
@@ -150,6 +269,10 @@ def _signals(
     ]  # fmt: skip
 
 
-def _bars(candle: Candle) -> Bars:
-    values = (candle.open, candle.high, candle.low, candle.close, candle.volume)
-    return Bars(np.array([candle.at_us], np.int64), *(np.array([value]) for value in values))
+def _bars(*candles: Candle) -> Bars:
+    rows = np.array([(each.open, each.high, each.low, each.close, each.volume) for each in candles])
+    opened, high, low, close, volume = rows.T.copy()
+    book = None
+    if any(each.book is not UNSET for each in candles):
+        book = np.array([_UNKNOWN if each.book is UNSET else astuple(each.book) for each in candles])
+    return Bars(np.array([each.at_us for each in candles], np.int64), opened, high, low, close, volume, book)

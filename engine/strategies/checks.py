@@ -400,6 +400,7 @@ def going_on(bars: Bars, cut: int, future: OtherFuture, draws: np.random.Generat
     return Bars(
         stamps, bars.open * factor, bars.high * factor, bars.low * factor, bars.close * factor,
         bars.volume * of_volume,
+        None if bars.book is None else bars.book * np.stack([factor, of_volume, factor, of_volume], axis=1),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Named features of candles: `rsi(14)`, `ema(50)`, `macd(12, 26, 9)`.
+"""Named features of candles: `rsi(14)`, `ema(50)`, `macd(12, 26, 9)`; of the order book at their ends: `imbalance`.
 
 A feature is given bars in pieces, and however they are cut, its values are the same bytes; all bars at once are one
 piece. A value rests on its bar and those before it, and is NaN until there are enough of them.
@@ -69,8 +69,14 @@ class CandleFeature:
 
     @property
     def name(self) -> str:
-        """With all its parameters, such as `bollinger_low(20, 2)`."""
-        return f"{self.kind}({', '.join(repr(float(each)).removesuffix('.0') for each in self.parameters)})"
+        """With all its parameters, such as `bollinger_low(20, 2)`; without parentheses where it has none."""
+        said = ", ".join(repr(float(each)).removesuffix(".0") for each in self.parameters)
+        return f"{self.kind}({said})" if said else self.kind
+
+    @property
+    def reads_book(self) -> bool:
+        """Whether it is of the order book."""
+        return self.kind in _BOOK_KINDS
 
     def stream(self) -> "FeatureStream":
         """The feature from the first bar on."""
@@ -118,6 +124,24 @@ class _FeatureKind:
     values: Callable[[Any, Bars], Float64Array] = lambda indicator, bars: indicator.advance(bars.close)
 
 
+def _book_of(bars: Bars) -> tuple[Float64Array, ...]:
+    """Best bid, its size, best ask, its size at each bar; NaN where a side is empty or the book is not known."""
+    if bars.book is None:
+        return tuple(np.full((4, len(bars)), np.nan))
+    return tuple(np.where((bars.book > 0.0).all(axis=1), bars.book.T, np.nan))
+
+
+def _of_book(value: Callable[..., Float64Array]) -> "_FeatureKind":
+    """A feature that rests on the book at its bar alone."""
+    return _FeatureKind(lambda: None, {}, lambda _, bars: value(*_book_of(bars)))
+
+
+_BOOK_KINDS = {
+    "imbalance": _of_book(lambda _bid, bids, _ask, asks: (bids - asks) / (bids + asks)),
+    "spread": _of_book(lambda bid, _bids, ask, _asks: (ask - bid) / ((ask + bid) / 2.0)),
+    "depth": _of_book(lambda _bid, bids, _ask, asks: bids + asks),
+    "micro_price": _of_book(lambda bid, bids, ask, asks: (bid * asks + ask * bids) / (bids + asks)),
+}
 _MACD = {"fast": 12, "slow": 26, "signal": 9}
 _KINDS: dict[str, _FeatureKind] = {
     "returns": _FeatureKind(PriceRatio, {"window": 1}, lambda ratio, bars: ratio.advance(bars.close) - 1.0),
@@ -144,6 +168,7 @@ _KINDS: dict[str, _FeatureKind] = {
     "vwap": _FeatureKind(
         Vwap, {"window": 20}, lambda vwap, bars: vwap.advance(bars.high, bars.low, bars.close, bars.volume)
     ),
+    **_BOOK_KINDS,
 }
 _TEXT = re.compile(r"(?P<kind>[a-z_]+)(?:\((?P<parameters>[^()]*)\))?")
 

@@ -252,12 +252,19 @@ def _run(
 
 
 def _copy(bars: Bars, begin: int, end: int) -> Bars:
-    return Bars(*(getattr(bars, each.name)[begin:end].copy() for each in fields(Bars)))
+    shown = bars.slice(begin, end)
+    return Bars(**{name: column.copy() for name, column in _columns(shown)})
+
+
+def _columns(bars: Bars) -> list[tuple[str, Any]]:
+    """Those that there are, by name."""
+    columns = ((each.name, getattr(bars, each.name)) for each in fields(Bars))
+    return [(name, column) for name, column in columns if column is not None]
 
 
 def _check_unchanged(bars: Bars, before: Bars) -> None:
-    for name in (each.name for each in fields(Bars)):
-        if getattr(bars, name).tobytes() != getattr(before, name).tobytes():
+    for (name, column), (_, was) in zip(_columns(bars), _columns(before), strict=True):
+        if column.tobytes() != was.tobytes():
             raise _Wrong(f"it changes the bars that it is given: {name}")
 
 

@@ -23,6 +23,8 @@ class Bars:
         known_at_us: int64[n], UTC microseconds: when the bar had ended; strictly rising.
         open, high, low, close: float64[n], in the quote currency; where only closes are known, all are the close.
         volume: float64[n], in the base currency; NaN where it is not known.
+        book: float64[n, 4], best bid, its size, best ask, its size at the end of each bar; NaN where the order book
+            is not known; None: at no bar.
     """
 
     known_at_us: Int64Array
@@ -31,12 +33,15 @@ class Bars:
     low: Float64Array
     close: Float64Array
     volume: Float64Array
+    book: Float64Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.known_at_us)
         for name in ("open", "high", "low", "close", "volume"):
             if len(getattr(self, name)) != n:
                 raise InvalidField(name, len(getattr(self, name)), f"{n} values, one a bar")
+        if self.book is not None and self.book.shape != (n, 4):
+            raise InvalidField("book", self.book.shape, f"({n}, 4), four values a bar")
 
     @classmethod
     def of_closes(cls, known_at_us: Int64Array, close: Float64Array) -> "Bars":
@@ -50,7 +55,7 @@ class Bars:
         """Bars `start` to `stop`, as views."""
         return Bars(
             self.known_at_us[start:stop], self.open[start:stop], self.high[start:stop], self.low[start:stop],
-            self.close[start:stop], self.volume[start:stop],
+            self.close[start:stop], self.volume[start:stop], None if self.book is None else self.book[start:stop],
         )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ RULES = ("seldom_peek", "week", "z_score", "fit_in_module")
 """The next close at few signals; a longer candle that has not ended; a scale of all prices; a fit that is kept."""
 
 _CANDLES = 1_000
-_FEATURES = ("rsi(14)", "atr(14)", "macd", "zscore")
+_FEATURES = ("rsi(14)", "atr(14)", "macd", "zscore", "imbalance")
 
 
 def validate_paths(

@@ -175,6 +175,22 @@ def test_claims_come_at_most_so_many_at_once(bus: Bus, stream: str) -> None:
     assert numbers(claimed) + numbers(bus.claim([stream], "path", "heir", idle_s=0.0)) == [1, 2, 3, 4, 5]
 
 
+def test_first_event_that_a_group_needs_is_the_first_it_has_not_acknowledged(bus: Bus, stream: str) -> None:
+    with pytest.raises(EventsLost, match="no group 'path'"):
+        bus.first_needed(stream, "path")
+    bus.join(stream, "path")
+    assert bus.first_needed(stream, "path") == 1
+    bus.publish(stream, signals(0, 3))
+    found = bus.read([stream], "path", "one", most=2)
+    assert bus.first_needed(stream, "path") == 1
+    bus.acknowledge("path", found[1:])
+    assert bus.first_needed(stream, "path") == 1
+    bus.acknowledge("path", found[:1])
+    assert bus.first_needed(stream, "path") == 3
+    bus.acknowledge("path", bus.read([stream], "path", "one"))
+    assert bus.first_needed(stream, "path") == 4
+
+
 def test_the_entries_of_a_stream_are_read_without_being_given_to_anybody(bus: Bus, stream: str) -> None:
     bus.join(stream, "path")
     bus.publish(stream, signals(0, 5))

@@ -3,19 +3,28 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
-from raysignal.engine.core.errors import StoreUnavailable
-from raysignal.engine.core.events import AggregatedSignal, OrderEnded, OrderFill, PlannedOrder, RiskVerdict
+from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable
+from raysignal.engine.core.events import (
+    AggregatedSignal,
+    Command,
+    CommandKind,
+    OrderEnded,
+    OrderFill,
+    PlannedOrder,
+    RiskVerdict,
+)
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.pipeline.bus import Bus, MemoryBus
+from raysignal.engine.pipeline.bus import Bus, MemoryBus, open_bus
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.durable_stage import DurableStage
 from raysignal.engine.pipeline.ends import (
@@ -27,8 +36,11 @@ from raysignal.engine.pipeline.ends import (
     orders_stream,
 )
 from raysignal.engine.pipeline.paper_venue import CandleDepth
+from raysignal.engine.risk.breaker import TradingState
 from raysignal.runtime.pipeline import Pipeline, build
+from raysignal.runtime.pipeline_bus import command_over_bus, streams_of
 from tests.support.pipelines import Events, config_of
+from tests.support.redis_server import RedisServer, redis_server
 
 BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)
 STRATEGIES = [{"name": "cross", "kind": "sma", "bar": "1s", "parameters": {"fast": 1, "slow": 3}}]
@@ -79,8 +91,9 @@ class Split:
         self.pipeline: Pipeline = build(CONFIG, {"BTC": BTC}, gapless=True)
         self.events = Events()
         self.stage = DurableStage.open(
-            DecideEnd(self.pipeline.path, self.events), self.bus, streams=[MARKET], group=decide_group("test"),
-            consumer="only", route=lambda event: ORDERS if isinstance(event, PlannedOrder) else None,
+            DecideEnd(self.pipeline.path, self.events), self.bus, streams=streams_of("test"),
+            group=decide_group("test"), consumer="only",
+            route=lambda event: ORDERS if isinstance(event, PlannedOrder) else None,
             stores=open_stores((self._folder / "store").as_uri()), cache_dir=self._folder / "cache",
         )  # fmt: skip
 
@@ -183,6 +196,49 @@ def test_end_that_dies_at_any_place_loses_and_doubles_nothing(
     settled(split)
 
 
+def read_and_gone(split: Split) -> None:
+    """The end that decides dies with events that it was given and did not take in."""
+    split.publish()
+    split.bus.read(streams_of("test"), decide_group("test"), "only", wait_s=0.0)
+    deciding_again(split)
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.mark.timeout(1_800)
+@pytest.mark.parametrize("home", ["memory", "redis"])
+@pytest.mark.parametrize("deaths", [5, pytest.param(200, marks=pytest.mark.long)])
+def test_deciding_end_that_dies_at_random_says_what_one_that_lives_does(
+    home: str, deaths: int, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    random, count = Random(deaths), max(120, 3 * deaths)
+    dies_at = set(random.sample(range(count), deaths))
+    runs: list[tuple[Any, ...]] = []
+    for folder in ("lives", "dies"):
+        (tmp_path / folder).mkdir()
+        disturbed = folder == "dies"
+        if home == "redis" and disturbed:
+            bus: Bus = open_bus(request.getfixturevalue("server").url)
+        else:
+            bus = MemoryBus()
+        split = Split(tmp_path / folder, bus)
+        for trade in trades(count):
+            play(split.market.driver, trade)
+            if disturbed and int(trade.trade_id) in dies_at:
+                random.choice([read_and_gone, deciding_again])(split)
+            split.settle()
+        settled(split)
+        runs.append((split.said(SAID), split.pipeline.weights(), split.pipeline.earnings(), split.account()))
+        split.stage.close()
+        split.database.close()
+        bus.close()
+    assert runs[0] == runs[1]
+
+
 def test_candles_that_are_missed_while_the_market_end_is_away_begin_a_new_warm_up(split: Split) -> None:
     for trade in trades(80):
         number = int(trade.trade_id)
@@ -208,6 +264,59 @@ def test_market_end_whose_events_the_bus_does_not_take_ends_with_a_sentence(tmp_
     with pytest.raises(StoreUnavailable, match="2 events wait for the bus, as many as may"):
         follow()
     assert len(market.waiting(10)) == 2
+
+
+def command(kind: CommandKind, at_us: int, who: str = "kim") -> Command:
+    return Command(at_us=at_us, symbol="", command=kind, who=who, reason="looked at it")
+
+
+def tell(split: Split, kind: CommandKind, at_us: int) -> None:
+    """As another process does; the end that decides runs meanwhile."""
+    with ThreadPoolExecutor(1) as others:
+        told = others.submit(command_over_bus, split.bus, "test", command(kind, at_us))
+        while not told.done():
+            split.stage.step(wait_s=0.01)
+        told.result()
+
+
+def test_halt_over_the_bus_is_kept_before_it_is_answered_and_holds_until_a_reset(split: Split) -> None:
+    orders: list[int] = []
+    for trade in trades(600):
+        number = int(trade.trade_id)
+        if number == 200:
+            tell(split, CommandKind.FLATTEN, trade.received_us)
+            deciding_again(split)
+            assert split.pipeline.risk.stage.breaker.trading is TradingState.HALTED
+        if number == 400:
+            assert not split.pipeline.portfolio.positions
+            tell(split, CommandKind.RESET, trade.received_us)
+            deciding_again(split)
+            assert split.pipeline.risk.stage.breaker.trading is TradingState.ACTIVE
+        if number in {200, 210, 400}:
+            orders.append(len(split.said(PlannedOrder)))
+        play(split.market.driver, trade)
+        split.settle()
+    assert orders[0] > 5
+    assert orders[1] == orders[2] <= orders[0] + 1
+    assert len(split.said(PlannedOrder)) > orders[2] + 5
+    settled(split)
+
+
+def test_command_that_nobody_takes_says_so_and_is_taken_by_who_begins_later(split: Split) -> None:
+    with pytest.raises(StoreUnavailable, match="has not taken the command in 0 s"):
+        command_over_bus(split.bus, "test", command(CommandKind.HALT, 5), wait_s=0.0)
+    deciding_again(split)
+    while split.stage.step(wait_s=0.0):
+        pass
+    assert split.pipeline.risk.stage.breaker.trading is TradingState.HALTED
+
+
+def test_command_that_cannot_be_is_refused_and_nothing_is_told(split: Split) -> None:
+    with pytest.raises(InvalidField, match="who"):
+        command_over_bus(split.bus, "test", command(CommandKind.HALT, 5, who=""))
+    with pytest.raises(NotFound, match="pipeline is 'tset'; expected the name"):
+        command_over_bus(split.bus, "tset", command(CommandKind.HALT, 5))
+    assert split.bus.last("tset.commands").sequence == split.bus.last("test.commands").sequence == 0
 
 
 @pytest.mark.timeout(3_600)

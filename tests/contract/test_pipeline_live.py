@@ -1,14 +1,22 @@
 """A pipeline on three loopback venues, in a process of its own that is killed and goes on where it was."""
 
+import asyncio
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from random import Random
 
 import pytest
+import yaml
 
+from raysignal.engine.core.events import Alarm, Candle, CandleBackfill
 from raysignal.engine.pipeline.session import event_files, read_frames
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import ExchangeServer
+from raysignal.runtime.pipeline_live import live_pipeline
 from raysignal.runtime.pipeline_session import replay_session
+from tests.support.pipelines import Events, config_of
 
 CONFIG = """
 name: live
@@ -63,6 +71,35 @@ def test_pipeline_that_is_killed_goes_on_and_all_of_it_plays_again(tmp_path: Pat
     assert check.difference is None
     assert check.events > 100
     assert len(event_files(session)) == 3
+
+
+async def test_candles_that_were_missed_between_two_runs_come_late_and_play_again(tmp_path: Path) -> None:
+    config = config_of(
+        instruments=[{"symbol": "BTC", "market": "binance:BTCUSDT"}],
+        strategies=[{"name": "fast", "kind": "sma", "bar": "1s", "parameters": {"fast": 2, "slow": 4}}],
+    )  # fmt: skip
+    text = yaml.safe_dump(config.model_dump(mode="json", exclude_unset=True))
+    exchange = GeneratedExchange("binance", seed=3, start_us=1_700_000_000_000_000, symbols=["BTCUSDT"])
+    codes: list[str] = []
+    async with ExchangeServer(exchange, speed=20) as server:
+        for run in range(2):
+            log = Events()
+            async with live_pipeline(
+                config, text, tmp_path, log=log, hosts_of=lambda _: server.hosts, clock=server.clock, random=Random(1)
+            ) as live:  # fmt: skip
+                running = asyncio.create_task(live.run())
+                while len(log.of(Candle)) < 20 * (run + 1) or (run and "candles_backfilled" not in codes):
+                    assert not running.done(), await running
+                    await server.clock.sleep(1.0)
+                    codes = [alarm.code for alarm in log.of(Alarm)]
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+            await server.clock.sleep(10.0)  # of the market's time: so much is missed
+    (backfill,) = (event for event in log.inputs if isinstance(event, CandleBackfill))
+    assert len(backfill.candles) >= 10
+    check = replay_session(tmp_path)
+    assert check.difference is None
+    assert check.events > 40
 
 
 def test_session_of_another_configuration_is_not_gone_on_with(tmp_path: Path) -> None:

@@ -12,18 +12,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from random import Random
 
 from raysignal.engine.core.errors import EventsLost
-from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
+from raysignal.engine.core.events import Command, CommandKind, OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.pipeline.bus import BusEvent
 from raysignal.engine.pipeline.durable_stage import read_records
 from raysignal.engine.pipeline.ends import decide_group
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
@@ -37,7 +38,7 @@ instruments:
   - {symbol: ETH, market: "binance-usdm:ETHUSDT"}
 strategies:
   - {name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 2}}
-portfolio: {weight: 0.3}
+portfolio: {weight: 0.3, side: long-short}
 venue: {kind: paper, fee_bps: 2, latency_ms: 20}
 """
 VENUE, NAME = "binance-usdm", "split"
@@ -82,12 +83,14 @@ class Stage:
 
 def said_by(folder: Path) -> list[PlannedOrder | OrderFill | OrderEnded]:
     """Orders, fills and ends, by the journal of the side that decides."""
-    stores = open_stores((folder / "store").as_uri())
-    found: list[PlannedOrder | OrderFill | OrderEnded] = []
-    for record in read_records(stores, decide_group(NAME)):
-        events = [delivery.event for delivery in record.taken] + [word.event for word in record.said]
-        found += (event for event in events if isinstance(event, PlannedOrder | OrderFill | OrderEnded))
-    return found
+    return [event for event in journal_of(folder) if isinstance(event, PlannedOrder | OrderFill | OrderEnded)]
+
+
+def journal_of(folder: Path) -> Iterator[BusEvent]:
+    """All that the side that decides was given and said."""
+    for record in read_records(open_stores((folder / "store").as_uri()), decide_group(NAME)):
+        yield from (delivery.event for delivery in record.taken)
+        yield from (word.event for word in record.said)
 
 
 def killed(folder: Path, kills: int, random: Random) -> Counter[str]:
@@ -120,11 +123,29 @@ def _kill_in_turn(folder: Path, stages: list[Stage], server: RedisServer, kills:
     for number in range(kills):
         before = len(said_by_now(folder))
         _until(lambda before=before: len(said_by_now(folder)) > before + 5, stages)  # type: ignore[misc]
+        if number == kills // 2:
+            _halt(folder, stages, server)
         select.select([], [], [], random.uniform(0.0, 0.3))
         victims: list[Stage | RedisServer] = [*stages, server]
         victim = victims[number % 3]
         victim.kill()
         victim.start()
+
+
+def _halt(folder: Path, stages: list[Stage], server: RedisServer) -> None:
+    """A halt that was answered is in the journal, however soon the process that decides dies; so is its reset."""
+    decide = stages[1]
+    for verb, kind in (("halt", CommandKind.HALT), ("reset", CommandKind.RESET)):
+        told = subprocess.run(
+            [sys.executable, "-m", "raysignal.cli", "risk", verb, "--bus", server.url, "--pipeline", NAME, "--who",
+             "kim", "--reason", f"{verb} in a test"],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+        decide.kill()
+        assert told.returncode == 0, told.stdout + told.stderr
+        commands = [event for event in journal_of(folder) if isinstance(event, Command)]
+        assert commands[-1].command is kind, f"{verb} was answered and is not in the journal"
+        decide.start()
 
 
 def said_by_now(folder: Path) -> list[PlannedOrder | OrderFill | OrderEnded]:

@@ -21,6 +21,7 @@ from raysignal.engine.core.market_events import Channel, Event, FundingRate, Ins
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues import binance_listings as listings
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from raysignal.engine.market.venues.names import is_spot
 from raysignal.engine.market.venues.numbers import Number, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.tracker import (
@@ -274,6 +275,7 @@ class Binance:
             ),
             least_price=amount_in(price, "minPrice"),
             most_price=amount_in(price, "maxPrice") or None,
+            shorts=not is_spot(self.name, symbol),
             halted="" if status == "TRADING" else status,
         )
 

@@ -269,6 +269,7 @@ class Bybit:
             OrderRules(step, least, amount_in(lot, market) or most, least_value, most_value),
             least_price=amount_in(price, "minPrice"),
             most_price=amount_in(price, "maxPrice") or None,
+            shorts=not spot,
             halted="" if status == "Trading" else str(status),
         )
 

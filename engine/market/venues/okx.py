@@ -24,6 +24,7 @@ from raysignal.engine.core.listings import ContractKind, ListedSymbol, Listing, 
 from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from raysignal.engine.market.venues.names import is_spot
 from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.tracker import (
@@ -269,18 +270,19 @@ class Okx:
     def _listing(self, symbol: str, row: Any) -> Listing:
         step, status = amount(answers.part(row, "lotSz")), row.get("state", "live")
         least, most = amount_in(row, "minSz") or step, amount_in(row, "maxMktSz") or None
-        spot = _type_of(symbol) == "SPOT"
+        spot = is_spot(self.name, symbol)
         return Listing(
             self._instrument(symbol, row),
             amount(answers.part(row, "tickSz")),
             OrderRules(step, least, amount_in(row, "maxLmtSz") or None),
             OrderRules(step, least, None if spot else most, most_value=most if spot else None),
+            shorts=not spot,
             halted="" if status == "live" else str(status),
         )
 
     def _instrument(self, symbol: str, row: Any) -> Instrument:
         prices, sizes = decimals_of(answers.part(row, "tickSz")), decimals_of(answers.part(row, "lotSz"))
-        if _type_of(symbol) == "SPOT":
+        if is_spot(self.name, symbol):
             return Instrument(self.name, symbol, prices, sizes)
         kind = answers.part(row, "ctType")
         if kind not in {"linear", "inverse"}:

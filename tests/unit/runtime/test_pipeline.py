@@ -150,7 +150,8 @@ def wrong(text: str, tmp_path: Path) -> str:
         ("decide: review\nmemory: {wait_s: 0}", "memory.wait_s is 0; expected greater than 0"),
         ("decide: none\nrisk: {stale_model_s: 9}", "risk.stale_model_s is 9; expected nothing"),
         ("features: [rsi(1)]", "feature is 'rsi(1)'; expected for its window a whole number"),
-        ("features: [spread]", "feature is 'spread'; expected one of returns"),
+        ("features: [magic]", "feature is 'magic'; expected one of returns"),
+        ("features: [spread(3)]", "feature is 'spread(3)'; expected at most 0 parameters: spread()"),
     ],
 )
 def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
@@ -183,6 +184,21 @@ def test_members_of_a_venue_that_a_portfolio_alone_has_no_use_for_are_refused(
 ) -> None:
     said = wrong(f"{GOOD}venue: {{{field}: 5}}", tmp_path)
     assert f"venue.{field} is 5.0; expected nothing beside venue.kind none" in said
+
+
+@pytest.mark.parametrize("market", ["binance:BTCUSDT", "bybit:BTCUSDT", "okx:BTC-USDT"])
+def test_short_positions_of_spot_are_refused(market: str, tmp_path: Path) -> None:
+    text = GOOD.replace("BTC}", f"BTC, market: '{market}'}}") + "portfolio: {side: long-short}\n"
+    said = wrong(f"{text}venue: {{kind: paper}}", tmp_path)
+    assert f"portfolio.side is 'long-short'; expected long-flat: {market} is spot" in said
+
+
+@pytest.mark.parametrize("market", ["binance-usdm:BTCUSDT", "bybit-linear:BTCUSDT", "okx:BTC-USDT-SWAP"])
+def test_short_positions_of_perpetuals_are_taken(market: str) -> None:
+    config = config_of(
+        instruments=[{"symbol": "BTC", "market": market}], portfolio={"side": "long-short"}, venue={"kind": "paper"}
+    )  # fmt: skip
+    assert config.policy.side == "long-short"
 
 
 def test_symbol_of_which_no_strategy_speaks_is_refused(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def failing(found: dict[str, StrategyFinding]) -> list[str]:
 
 @pytest.mark.parametrize("venue", ["none", "paper"])
 def test_a_path_on_candles_of_two_lengths_passes(venue: str) -> None:
-    found = checked(strategies=SLOW, features=["rsi(3)", "vwap(5)"], venue={"kind": venue})
+    found = checked(strategies=SLOW, features=["rsi(3)", "vwap(5)", "imbalance"], venue={"kind": venue})
     assert failing(found) == []
     assert list(found) == ["files", "strategy fast", "strategy slow", "features", "path"]
     assert "signals: nothing changes with what comes after, in" in found["strategy slow"].sentence
@@ -101,6 +101,17 @@ def test_a_memory_that_sees_the_future_is_found_and_the_honest_one_passes(
     found = checked(**members)
     assert failing(found) == ["path"]
     assert "DecisionAnswer of BTC at 2020-01-01T" in found["path"].sentence
+
+
+def test_a_feature_that_sees_the_next_book_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leaking(_: None, bars: Bars) -> np.ndarray:
+        assert bars.book is not None
+        return np.append(bars.book[1:, 0], 1.0)
+
+    monkeypatch.setitem(features._KINDS, "spread", features._FeatureKind(lambda: None, {}, leaking))
+    found = checked(strategies=SLOW, features=["spread", "imbalance"])
+    assert failing(found) == ["features"]
+    assert "spread for BTC at 2020-01-01T" in found["features"].sentence
 
 
 def test_a_strategy_that_says_nothing_fails_since_nothing_was_checked() -> None:

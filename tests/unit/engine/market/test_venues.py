@@ -433,7 +433,7 @@ def test_the_order_rules_of_binance_are_its_filters() -> None:
     assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.01", "0.01", "1000000")
     assert rules_of(listing.limit) == exact("0.00001", "0.00001", "9000", "5", "9000000")
     assert rules_of(listing.market) == exact("0.00001", "0.00001", "92.76", "5", None)
-    assert listing.halted == ""
+    assert (listing.halted, listing.shorts) == ("", False)
     (halted,) = binance.SPOT.read_listings(["BTCUSDT"], raw({"symbols": [row | {"status": "BREAK"}]}))
     assert halted.halted == "BREAK"
     price = {"filterType": "PRICE_FILTER", "minPrice": "556.80", "maxPrice": "4529764", "tickSize": "0.10"}
@@ -445,6 +445,7 @@ def test_the_order_rules_of_binance_are_its_filters() -> None:
     assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.1", "556.8", "4529764")
     assert rules_of(listing.limit) == exact("0.001", "0.001", "1000", "100", None)
     assert rules_of(listing.market) == exact("0.001", "0.001", "120", "100", None)
+    assert listing.shorts
 
 
 def test_the_order_rules_of_okx_and_bybit_are_those_that_they_list() -> None:
@@ -453,11 +454,12 @@ def test_the_order_rules_of_okx_and_bybit_are_those_that_they_list() -> None:
     (listing,) = okx.OKX.read_listings(["BTC-USDT"], raw({"code": "0", "data": [row]}))
     assert rules_of(listing.limit) == exact("0.00000001", "0.00001", "9999999999", "0", None)
     assert rules_of(listing.market) == exact("0.00000001", "0.00001", None, "0", "1000000")
+    assert not listing.shorts
     swap = row | {"instId": "BTC-USDT-SWAP", "lotSz": "0.01", "minSz": "0.01", "maxMktSz": "12000",
                   "ctType": "linear", "ctVal": "0.01", "ctMult": "1", "state": "suspend"}  # fmt: skip
     (listing,) = okx.OKX.read_listings(["BTC-USDT-SWAP"], raw({"code": "0", "data": [swap]}))
     assert rules_of(listing.market) == exact("0.01", "0.01", "12000", "0", None)
-    assert listing.halted == "suspend"
+    assert (listing.halted, listing.shorts) == ("suspend", True)
     row = {"symbol": "BTCUSDT", "status": "Trading", "priceFilter": {"tickSize": "0.01"},
            "lotSizeFilter": {"basePrecision": "0.000001", "quotePrecision": "0.0000001", "minOrderQty": "0.000048",
                              "maxOrderQty": "71.7", "minOrderAmt": "5", "maxOrderAmt": "4000000",
@@ -466,6 +468,7 @@ def test_the_order_rules_of_okx_and_bybit_are_those_that_they_list() -> None:
     (listing,) = bybit.SPOT.read_listings(["BTCUSDT"], body)
     assert rules_of(listing.limit) == exact("0.000001", "0.000001", "83", "5", "4000000")
     assert rules_of(listing.market) == exact("0.000001", "0.000001", "41.5", "5", "4000000")
+    assert not listing.shorts
     row = {"symbol": "BTCUSDT", "status": "PreLaunch", "contractType": "LinearPerpetual",
            "priceFilter": {"minPrice": "0.10", "maxPrice": "1999999.80", "tickSize": "0.10"},
            "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001", "maxOrderQty": "1190.000",
@@ -474,7 +477,7 @@ def test_the_order_rules_of_okx_and_bybit_are_those_that_they_list() -> None:
     assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.1", "0.1", "1999999.8")
     assert rules_of(listing.limit) == exact("0.001", "0.001", "1190", "5", None)
     assert rules_of(listing.market) == exact("0.001", "0.001", "500", "5", None)
-    assert listing.halted == "PreLaunch"
+    assert (listing.halted, listing.shorts) == ("PreLaunch", True)
 
 
 @pytest.mark.parametrize("step", ["-0.01", "1e-2", "", "NaN", 0.01, "٣"])

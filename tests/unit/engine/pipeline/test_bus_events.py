@@ -11,6 +11,7 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
     Candle,
+    CandleBackfill,
     Command,
     CommandKind,
     DecisionAnswer,
@@ -56,6 +57,7 @@ EVENTS: list[BusEvent] = [
     TradesLost(BTC, "disconnected", 6),
     BAR,
     Candle(at_us=5, symbol="BTC", interval_us=5, open=1.0, high=2.0, low=0.5, close=1.5, volume=3.0),
+    CandleBackfill(at_us=5, symbol="BTC", interval_us=5, candles=()),
     StrategySignal(
         at_us=5, symbol="BTC", strategy="sma", side=-1, price=99.5, interval_us=60, features={"rsi": 0.1}
     ),

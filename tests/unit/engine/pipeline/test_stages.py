@@ -1,27 +1,34 @@
 """The stages between the market and risk: candles, strategies, decide."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
+from msgspec import UNSET
 
+from raysignal.data.bars import with_books
 from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
+    BookSummary,
     Candle,
+    CandleBackfill,
     DecisionAnswer,
     DecisionQuestion,
+    PathRestarted,
     StrategySignal,
     Vote,
     decode_event,
     encode_event,
 )
-from raysignal.engine.core.market_events import BookChange, Instrument, Trade, TradesLost
+from raysignal.engine.core.market_events import BookChange, BookLost, Instrument, Trade, TradesLost
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
-from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.pipeline.strategies import CandleGap, StrategySpec, StrategyStage
 from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.sma import SmaCrossover
@@ -72,6 +79,50 @@ def test_pause_of_the_market_is_no_loss_unless_trades_were_said_to_be_lost() -> 
     assert not all(played(lost=True)[1:])
 
 
+def book(at_us: int, bid: int, bid_size: int = 1_000, ask_size: int = 3_000) -> BookChange:
+    return BookChange(BTC, at_us, bid, bid_size, bid + 2, ask_size, at_us, at_us)
+
+
+def test_candle_has_the_book_of_its_end_not_one_that_came_before_it_was_told() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US, 2 * SECOND_US)}, books=True)
+    stage.on(trade(0, 0, 100))
+    stage.on(book(SECOND_US - 1, 100))
+    for at_us in (SECOND_US, SECOND_US + 1, 2 * SECOND_US - 1, 2 * SECOND_US, 3 * SECOND_US):
+        stage.on(book(at_us, 100 + at_us // 1_000))  # nothing was traded since
+    made = stage.on(trade(1, 3 * SECOND_US, 101))
+    assert [(each.at_us, each.interval_us) for each in made] == [
+        (SECOND_US, SECOND_US), (2 * SECOND_US, SECOND_US), (2 * SECOND_US, 2 * SECOND_US), (3 * SECOND_US, SECOND_US)
+    ]  # fmt: skip
+    bids = [each.book.bid for each in made if isinstance(each.book, BookSummary)]
+    assert bids == [1.0, 20.99, 20.99, 21.0]
+    assert made[0].book == BookSummary(1.0, 1.0, 1.02, 3.0)
+
+
+def test_candle_of_a_book_that_was_lost_has_none_until_it_is_in_sync_again() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)}, books=True)
+    events = [
+        trade(0, 0, 100), book(1, 100), trade(1, SECOND_US, 100), BookLost(BTC, "gap", 1, 2, SECOND_US + 1),
+        trade(2, 2 * SECOND_US, 100), book(2 * SECOND_US + 1, 100), trade(3, 3 * SECOND_US, 100),
+    ]  # fmt: skip
+    made = [candle for event in events for candle in stage.on(event)]
+    assert [isinstance(each.book, BookSummary) for each in made] == [True, False, True]
+    stage.on(PathRestarted(at_us=3 * SECOND_US, symbol=""))
+    stage.on(trade(4, 4 * SECOND_US, 100))
+    (made_anew,) = stage.on(trade(5, 5 * SECOND_US, 100))
+    assert encode_event(made_anew).count(b"book") == 0
+
+
+def test_book_with_a_stamp_of_the_future_is_not_that_of_any_candle() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)}, books=True)
+    stage.on(trade(0, 0, 100))
+    stage.on(book(1, 100))
+    stage.on(BookChange(BTC, 3, 500, 1, 502, 1, 3_600 * SECOND_US, 2))
+    stage.on(book(3, 200))
+    (made,) = stage.on(trade(1, SECOND_US, 100))
+    assert isinstance(made.book, BookSummary)
+    assert made.book.bid == 2.0
+
+
 def test_events_of_other_instruments_are_nobodys() -> None:
     stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
     other = Instrument("okx", "BTC-USDT-SWAP", 1, 0)
@@ -99,7 +150,9 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
         ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("bollinger", {"window": 6}), ("macd", {}),
         ("breakout", {"window": 5}), ("volatility", {"window": 5, "target": 0.0002}),
     ]  # fmt: skip
-    bars = walk(5, 300)
+    bars = with_books(walk(5, 300), 5, unknown=0.1)
+    assert bars.book is not None
+    heard: list[Any] = []
     live, ahead = stage_of(*kinds, features=FEATURES), stage_of(*kinds, features=FEATURES)
     for begin, end in ((0, 50), (50, 51), (51, 300)):
         ahead.prepare("BTC", MINUTE_US, bars.slice(begin, end))
@@ -108,10 +161,14 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
                 at_us=int(bars.known_at_us[row]), symbol="BTC", interval_us=MINUTE_US, open=float(bars.open[row]),
                 high=float(bars.high[row]), low=float(bars.low[row]), close=float(bars.close[row]),
                 volume=float(bars.volume[row]),
+                book=UNSET if np.isnan(bars.book[row]).any() else BookSummary(*bars.book[row].tolist()),
             )  # fmt: skip
             said = [encode_event(each) for each in live.on(one)]
             assert said == [encode_event(each) for each in ahead.on(one)]
-    assert set(decode_event(said[0]).features) == {each.name for each in parse_features(FEATURES)}
+            heard += map(decode_event, said)
+    features = [set(each.features) for each in heard if isinstance(each, StrategySignal)]
+    assert {each.name for each in parse_features(FEATURES)} in features
+    assert sum(isinstance(each, Alarm) for each in heard) > 10
 
 
 def test_signals_carry_the_features_that_are_known_at_their_candle() -> None:
@@ -127,6 +184,21 @@ def test_signals_carry_the_features_that_are_known_at_their_candle() -> None:
     said = [each for number, close in ((10, 8.0), (11, 7.0), (12, 9.0))
             for each in stage.on(candle(number * MINUTE_US, close))]  # fmt: skip
     assert [each.features for each in said] == [{"returns(1)": pytest.approx(2 / 7), "ema(3)": 8.0}]
+
+
+def test_book_that_was_lost_is_told_once_and_its_features_are_left_out() -> None:
+    stage = stage_of(("sma", {"fast": 1, "slow": 2}), features=("micro_price", "returns"))
+    said: list[Any] = []
+    known = BookSummary(9.0, 1.0, 11.0, 1.0)
+    for number, (close, summary) in enumerate(
+        [(10.0, UNSET), (8.0, known), (12.0, known), (9.0, UNSET), (12.0, UNSET), (8.0, known)], 1
+    ):
+        said += stage.on(msgspec.structs.replace(candle(number * MINUTE_US, close), book=summary))
+    assert [each.message for each in said if isinstance(each, Alarm)] == [
+        "the order book of BTC was lost; signals leave out micro_price"
+    ]
+    values = [each.features.get("micro_price") for each in said if isinstance(each, StrategySignal)]
+    assert values == [10.0, None, None, 10.0]
 
 
 def test_signals_of_one_candle_say_that_more_follow_but_for_the_last() -> None:
@@ -158,6 +230,68 @@ def test_candle_after_a_gap_begins_a_new_warm_up_with_an_alarm() -> None:
     assert stage.on(candle(6 * MINUTE_US, 21.0)) == []  # it would have crossed
     assert [each.side for each in stage.on(candle(7 * MINUTE_US, 19.0))] == []
     assert SmaCrossover(1, 2).warm_up == 2
+
+
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("macd", {}), ("breakout", {"window": 5}),
+]  # fmt: skip
+
+
+def candles_of(count: int, seed: int = 7) -> list[Candle]:
+    bars = walk(seed, count)
+    rows = zip(bars.known_at_us, bars.open, bars.high, bars.low, bars.close, bars.volume, strict=True)
+    return [
+        Candle(
+            at_us=int(at_us), symbol="BTC", interval_us=MINUTE_US, open=float(opened), high=float(high),
+            low=float(low), close=float(close), volume=float(volume),
+        )
+        for at_us, opened, high, low, close, volume in rows
+    ]  # fmt: skip
+
+
+def backfill(candles: Sequence[Candle]) -> CandleBackfill:
+    at_us = candles[-1].at_us + 5 * SECOND_US
+    return CandleBackfill(at_us=at_us, symbol="BTC", interval_us=MINUTE_US, candles=tuple(candles))
+
+
+def test_once_missed_candles_have_come_strategies_say_what_they_would_have_said_without_the_gap() -> None:
+    whole, gap = (stage_of(*KINDS, features=("rsi", "ema(30)"), gapless=True) for _ in range(2))
+    candles = candles_of(300)
+    heard = 0
+    for place, each in enumerate(candles):
+        said = whole.on(each)
+        if 80 <= place < 90:
+            continue  # nothing is heard; of the next the beginning is missed, and another one is not whole
+        found = gap.on(msgspec.structs.replace(each, complete=place not in {90, 93}))
+        if place == 95:
+            (missing,) = gap.gaps
+            assert missing == CandleGap("BTC", MINUTE_US, candles[79].at_us, candles[93].at_us)
+            assert not gap.on(backfill(candles[81:94])), "one of them is not there"
+            (alarm,) = gap.on(backfill(candles[80:94]))
+            assert isinstance(alarm, Alarm)
+            assert (alarm.code, alarm.message[:24]) == ("candles_backfilled", "12 candles of 60 s that ")
+            assert gap.gaps == []
+        elif place < 80 or place > 95:
+            assert found == said
+            heard += len(found)
+    assert heard > 50
+    assert not gap.on(backfill(candles[80:94])), "it came before"
+
+
+def test_candles_that_were_missed_are_not_waited_for_for_ever_nor_before_the_first() -> None:
+    stage, candles = stage_of(*KINDS, gapless=True), candles_of(1_010)
+    stage.on(msgspec.structs.replace(candles[0], complete=False))
+    assert stage.gaps == []
+    for each in candles[2:]:
+        stage.on(each)
+    assert stage.gaps == []
+
+
+def test_candles_that_are_missing_in_a_file_are_no_gap() -> None:
+    stage = stage_of(*KINDS)
+    for each in candles_of(10)[::2]:
+        stage.on(each)
+    assert stage.gaps == []
 
 
 # Decide

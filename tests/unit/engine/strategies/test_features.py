@@ -8,13 +8,13 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.data.bars import random_walk
+from raysignal.data.bars import random_walk, with_books
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.features import FEATURES, CandleFeature, parse_features
 from raysignal.engine.strategies.strategy import Bars
 from tests.support.effort import examples
 
-BARS = random_walk(3, 300)
+BARS = with_books(random_walk(3, 300), 3)
 CLOSE, HIGH, LOW, VOLUME = BARS.close, BARS.high, BARS.low, BARS.volume
 LOGS = np.concatenate([[np.nan], np.diff(np.log(CLOSE))])
 TYPICAL = talib.TYPPRICE(HIGH, LOW, CLOSE)
@@ -58,7 +58,7 @@ def test_features_are_those_of_ta_lib_and_nan_as_long_as_its(text: str, oracle: 
 def test_however_bars_are_cut_a_features_values_are_the_same_bytes(
     kind: str, seed: int, n: int, data
 ) -> None:
-    bars, feature = random_walk(seed, n), CandleFeature.parse(kind)
+    bars, feature = with_books(random_walk(seed, n), seed, unknown=0.2), CandleFeature.parse(kind)
     whole = feature.stream().advance(bars)
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, n), max_size=6))), n]
     stream = feature.stream()
@@ -85,6 +85,20 @@ def test_a_mean_by_volume_is_not_known_where_volume_is_not() -> None:
     ).all()
     silent = Bars(BARS.known_at_us, BARS.open, HIGH, LOW, CLOSE, np.zeros(len(BARS)))
     assert np.isnan(CandleFeature.parse("vwap(2)").stream().advance(silent)).all()
+
+
+def test_features_of_books_are_of_their_best_prices_and_sizes() -> None:
+    nan = float("nan")
+    book = np.array([(99.0, 1.0, 101.0, 3.0), (nan, nan, nan, nan), (99.0, 1.0, 0.0, 0.0)])
+    bars = Bars(*(np.arange(1, 4, dtype=np.int64), *(np.full(3, 100.0) for _ in range(5))), book)
+    texts = ("imbalance", "spread", "depth", "micro_price")
+    found = {text: CandleFeature.parse(text).stream().advance(bars) for text in texts}
+    assert {text: values[0] for text, values in found.items()} == {
+        "imbalance": -0.5, "spread": 0.02, "depth": 4.0, "micro_price": 99.5
+    }  # fmt: skip
+    assert all(np.isnan(values[1:]).all() for values in found.values())
+    assert np.isnan(CandleFeature.parse("depth").stream().advance(random_walk(1, 5))).all()
+    assert [each.name for each in parse_features(texts)] == list(texts)
 
 
 def test_a_name_has_all_parameters_however_it_was_written() -> None:
