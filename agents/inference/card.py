@@ -122,12 +122,15 @@ class ModelCard(_Part):
         return 2 * self.bar_us if self.max_age is None else parse_length(self.max_age, "max_age")
 
     @property
+    def canonical(self) -> bytes:
+        """All that it says, however its file is written."""
+        said = self.model_dump(mode="json", exclude_defaults=True)
+        return json.dumps(said, sort_keys=True, separators=(",", ":")).encode()
+
+    @property
     def digest(self) -> str:
         """SHA-256 of all that it says, the hash of the graph included: what a model is known by."""
-        said = json.dumps(
-            self.model_dump(mode="json", exclude_defaults=True), sort_keys=True, separators=(",", ":")
-        )
-        return hashlib.sha256(said.encode()).hexdigest()
+        return hashlib.sha256(self.canonical).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +139,11 @@ class ModelFiles:
 
     Attributes:
         location: where they were read, for sentences.
-        card_text: the card as it was written.
         graph: all of `model.onnx`.
     """
 
     location: str
     card: ModelCard
-    card_text: bytes
     graph: bytes
 
     @classmethod
@@ -175,7 +176,7 @@ class ModelFiles:
             raise ModelRefused(
                 location, f"the SHA-256 of {GRAPH} is {found}; its card says {card.sha256}. One was changed"
             )
-        return cls(location, card, text, graph)
+        return cls(location, card, graph)
 
 
 def read_card(location: str, text: bytes) -> ModelCard:

@@ -35,6 +35,9 @@ _SUM_TOLERANCE = 1e-3
 _PROBED_BATCHES = (2, 3, 5, 8, 17)
 _SHOWN_CHARACTERS = 300
 
+Answer = tuple[Probabilities, bytes | None] | RaysignalError
+"""Of one step: probabilities and the state after it, or why there are none."""
+
 
 @dataclass(frozen=True, slots=True)
 class StateInput:
@@ -156,10 +159,28 @@ class OnnxPolicy:
         self._inputs(values[None], self.card.features)
         return values
 
-    def run(
-        self, rows: Sequence[Float64Array], states: Sequence[bytes | None]
-    ) -> list[tuple[Probabilities, bytes | None] | ModelRefused]:
-        """Steps of rows of different symbols: their probabilities and states, or why an answer is none.
+    def steps(self, requests: Sequence[SignalRequest], states: Sequence[bytes | None]) -> list[Answer]:
+        """Steps of requests for different symbols, together where that gives the same bytes.
+
+        Args:
+            requests: each of its own symbol.
+            states: of each one's symbol; None: an episode begins.
+        """
+        found: list[Answer | None] = [None] * len(requests)
+        rows = list[tuple[int, Float64Array]]()
+        for place, request in enumerate(requests):
+            try:
+                rows.append((place, self.row(request)))
+            except InvalidField as error:
+                found[place] = error
+        if rows:
+            answers = self.run([row for _, row in rows], [states[place] for place, _ in rows])
+            for (place, _), answer in zip(rows, answers, strict=True):
+                found[place] = answer
+        return [each for each in found if each is not None]
+
+    def run(self, rows: Sequence[Float64Array], states: Sequence[bytes | None]) -> list[Answer]:
+        """Steps of rows: their probabilities and states, or why an answer is none.
 
         Args:
             rows: as `row` gives them; at least one.
