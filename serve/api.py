@@ -29,6 +29,7 @@ from raysignal.serve.routers import (
     history,
     hooks,
     memory,
+    model,
     operations,
     pipelines,
     portfolios,
@@ -37,13 +38,16 @@ from raysignal.serve.routers import (
     trades,
 )
 from raysignal.serve.schemas.memory import TextBody
+from raysignal.serve.schemas.model import DigestBody, LoadBody, ShadowBody
 from raysignal.serve.schemas.pipelines import CommandBody, HaltBody
 from raysignal.serve.schemas.portfolios import PolicyBody, SymbolBody
 from raysignal.serve.schemas.shared import ProblemBody
 from raysignal.serve.schemas.signals import SignalBody
 
 _DOCS = Path(__file__).with_name("docs.html")
-_READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, TextBody, CommandBody, HaltBody, ProblemBody)
+_READ_BY_HAND = (
+    SignalBody, PolicyBody, SymbolBody, TextBody, CommandBody, HaltBody, LoadBody, ShadowBody, DigestBody, ProblemBody,
+)  # fmt: skip
 """The models of bodies that handlers do not declare, so that FastAPI does not know of them."""
 
 
@@ -77,7 +81,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
     api.include_router(hooks.router, responses=always)
-    for area in (portfolios, history, trades, refusals, agent, memory, feeds, pipelines, operations):
+    for area in (portfolios, history, trades, refusals, agent, memory, feeds, pipelines, model, operations):
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi

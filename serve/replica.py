@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.model_signals import ModelSignals
     from raysignal.runtime.pipeline_actors import Pipelines
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
@@ -53,6 +54,7 @@ class ReplicaState:
         agent: the client of the agent; None: there is none.
         feeds: the client of the live feeds; None: there are none.
         pipelines: the client of the live pipelines; None: there are none.
+        models: the client of the model that generates signals; None: this replica generates none.
         name: of the replica, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
         batcher: where single signals are posted.
@@ -67,6 +69,7 @@ class ReplicaState:
     agent: "Agent | None" = None
     feeds: "Feeds | None" = None
     pipelines: "Pipelines | None" = None
+    models: "ModelSignals | None" = None
     name: str = ""
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     batcher: MicroBatcher = field(init=False)
@@ -167,6 +170,12 @@ class ReplicaState:
                 field="pipeline.files", value=[], expected="files of pipelines, such as pipeline.yaml",
             )  # fmt: skip
         return self.pipelines
+
+    def asked_models(self) -> "ModelSignals":
+        """What generates signals; `NotFound` where nothing does."""
+        if self.models is None:
+            raise NotFound("this service generates no signals: it was started without them")
+        return self.models
 
     async def agent_status(self) -> dict[str, Any] | None:
         """The agent's state for the metrics; None if it is off, or does not answer at once."""

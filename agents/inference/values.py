@@ -1,7 +1,7 @@
 """What goes into a model and what comes out of it: requests, probabilities, and the signal that is made of them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from raysignal.engine.core.instants import format_instant
@@ -19,6 +19,7 @@ class SignalRequest:
         features: values that were known then, under their own names (`rsi`, `macd`, ...).
         signal_id: of the caller's; empty: one that follows from model, symbol and instant.
         episode_start: the model is to forget what came before.
+        known_at_us: of each feature that was known before `at_us`: since when; a card says how old one may be.
     """
 
     symbol: str
@@ -27,6 +28,7 @@ class SignalRequest:
     features: Mapping[str, float]
     signal_id: str = ""
     episode_start: bool = False
+    known_at_us: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +133,19 @@ class ModelSignal:
             "reasoning": list(self.reasoning),
             "latency_ms": self.latency_ms,
         }
+
+
+class SignalMaker(Protocol):
+    """What makes a signal of a model's answer; nothing but its arguments and its settings may have a say in it."""
+
+    def __call__(
+        self, request: SignalRequest, probabilities: Probabilities, model: SignalModel
+    ) -> ModelSignal:
+        """The signal.
+
+        Args:
+            request: whose `signal_id` is filled in, and whose `features` may hold more than the model's own.
+            probabilities: the model's answer.
+            model: who answered.
+        """
+        ...

@@ -11,6 +11,7 @@
     │   │   └── WrongDateOrder     a date that its column's order of month and day does not allow
     │   ├── VenueRefusal           an exchange refuses a request for good, in its own words
     │   ├── CassetteMiss           a replay was asked what is not on record
+    │   ├── ModelRefused           a model of signals that cannot be used, and why
     │   ├── PriceJump              a price too far from the last one to be believed unasked
     │   └── RowErrors              several rows of a batch, each with its own error
     ├── Conflict                   the input is fine, the state says no; nothing changed
@@ -26,6 +27,7 @@
     │   ├── OrderRejected          the exchange does not take it; nothing was done
     │   ├── ExchangeUnreachable    no answer: what was sent may have been taken
     │   └── UnexplainedDifference  the stored orders and the exchange disagree; nothing is traded until a person looks
+    ├── ModelUnavailable           no model of signals speaks now: the one that is configured cannot be used
     ├── AgentUnavailable           the agent is not ready, or did not answer within its bound
     ├── ChromaUnavailable          the index of past outcomes cannot be searched now; no decision rests on it
     ├── LookAhead                  something was about to be used before it was known; a defect
@@ -160,6 +162,18 @@ class CassetteMiss(InputError):
             f"--budget that it was recorded with:\n{difference}",
             request=request, cassette=cassette, nearest=nearest, difference=difference,
         )  # fmt: skip
+
+
+class ModelRefused(InputError):
+    """A model of signals that cannot be used; what was used before goes on.
+
+    Args:
+        model: where it lies.
+        reason: why, as a sentence without its full stop.
+    """
+
+    def __init__(self, model: str, reason: str) -> None:
+        super().__init__(f"the model {model} is not used: {reason}", model=model, reason=reason)
 
 
 class RowErrors(InputError):
@@ -338,6 +352,10 @@ class StoreHeld(StoreError):
             "raysignal serve wait for its end with --take-over, or name another store with --store or RAYSIGNAL_STORE",
             store=store, holder=holder,
         )  # fmt: skip
+
+
+class ModelUnavailable(RaysignalError):
+    """No model of signals speaks now; nothing was generated, and nothing is made up instead."""
 
 
 class AgentUnavailable(RaysignalError):

@@ -14,10 +14,10 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from raysignal.engine.core.arrays import Float64Array
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.events import Alarm, Candle, CandleBackfill, StrategySignal
 from raysignal.engine.strategies.features import CandleFeature, FeatureStream
-from raysignal.engine.strategies.strategy import Bars, Strategy, StrategyStream
+from raysignal.engine.strategies.strategy import Bars, ConfidentStream, Strategy, StrategyStream
 
 MOST_MISSED = 1_000
 """Candles after which those that were missed are not waited for any more."""
@@ -51,13 +51,33 @@ class StrategySpec:
     symbols: tuple[str, ...]
 
 
+_Said = tuple[int, float]
+"""A side, and how far it is to count."""
+_NOTHING: _Said = (0, 1.0)
+
+
 class _Running:
     """A strategy on one symbol; `ahead` is what it says at instants that a replay has worked out already."""
 
     def __init__(self, spec: StrategySpec) -> None:
         self.spec = spec
-        self.stream: StrategyStream = spec.strategy.stream()
-        self.ahead: dict[int, int] = {}
+        self.ahead: dict[int, _Said] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first bar."""
+        self.go_on_with(self.spec.strategy.stream())
+
+    def go_on_with(self, stream: StrategyStream) -> None:
+        """Go on where this one is."""
+        self.stream = stream
+        self._confident = stream if isinstance(stream, ConfidentStream) else None
+
+    def advance(self, bars: Bars) -> tuple[Int8Array, Float64Array]:
+        """What it says at the next bars: sides, and how far they are to count."""
+        if self._confident is not None:
+            return self._confident.advance_with_confidence(bars)
+        return self.stream.advance(bars), np.ones(len(bars))
 
 
 @dataclass(slots=True)
@@ -93,7 +113,7 @@ class _Place:
         """Begin a new warm-up."""
         self._streams = [(each.name, each.stream()) for each in self._features]
         for running in self.strategies:
-            running.stream = running.spec.strategy.stream()
+            running.restart()
 
     def missed(self, candle: Candle, ended_us: int | None) -> None:
         """A candle came that is not whole or does not follow the last one, which ended then: keep what was before."""
@@ -129,8 +149,8 @@ class _Place:
         self._streams = before.features
         self.features(bars)
         for running, stream in zip(self.strategies, before.strategies, strict=True):
-            running.stream = stream
-            stream.advance(bars)
+            running.go_on_with(stream)
+            running.advance(bars)
         self.before = None
         return len(wanted) - len(before.after)
 
@@ -171,10 +191,11 @@ class StrategyStage:
             return
         speaks = np.zeros(len(bars), np.bool_)
         for running in place.strategies:
-            actions = running.stream.advance(bars)
-            rows = np.flatnonzero(actions)
+            sides, confidences = running.advance(bars)
+            rows = np.flatnonzero(sides)
             speaks[rows] = True
-            running.ahead = dict(zip(bars.known_at_us[rows].tolist(), actions[rows].tolist(), strict=True))
+            said = zip(sides[rows].tolist(), confidences[rows].tolist(), strict=True)
+            running.ahead = dict(zip(bars.known_at_us[rows].tolist(), said, strict=True))
         values = place.features(bars)
         place.ahead = {
             int(bars.known_at_us[row]): _known(values, row) for row in np.flatnonzero(speaks).tolist()
@@ -226,10 +247,10 @@ class StrategyStage:
 
     def _speak(self, place: _Place, candle: Candle) -> Sequence[StrategySignal | Alarm]:
         if candle.at_us <= place.ahead_until_us:
-            sides = [each.ahead.get(candle.at_us, 0) for each in place.strategies]
-            if not any(sides):
+            said = [each.ahead.get(candle.at_us, _NOTHING) for each in place.strategies]
+            if not any(side for side, _ in said):
                 return ()
-            return _signals(place.strategies, candle, sides, place.ahead[candle.at_us])
+            return _signals(place.strategies, candle, said, place.ahead[candle.at_us])
         begins_us = candle.at_us - candle.interval_us
         ended_us, place.ended_us = place.ended_us, candle.at_us
         follows = not self._gapless or ended_us in {None, begins_us}
@@ -245,9 +266,11 @@ class StrategyStage:
             )
             return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="candles_missing", message=message),)
         bars = _bars(candle)
-        sides = [int(each.stream.advance(bars)[0]) for each in place.strategies]
+        columns = [each.advance(bars) for each in place.strategies]
+        said = [(int(sides[0]), float(confidences[0])) for sides, confidences in columns]
         values = place.features(bars)
-        return _signals(place.strategies, candle, sides, _known(values, 0)) if any(sides) else []
+        speaks = any(side for side, _ in said)
+        return _signals(place.strategies, candle, said, _known(values, 0)) if speaks else []
 
 
 def _known(values: Sequence[tuple[str, Float64Array]], row: int) -> dict[str, float]:
@@ -257,15 +280,19 @@ def _known(values: Sequence[tuple[str, Float64Array]], row: int) -> dict[str, fl
 
 
 def _signals(
-    running: Sequence[_Running], candle: Candle, sides: Sequence[int], features: dict[str, float]
+    running: Sequence[_Running], candle: Candle, sides: Sequence[_Said], features: dict[str, float]
 ) -> list[StrategySignal]:
-    said = [(each.spec.name, side) for each, side in zip(running, sides, strict=True) if side]
+    said = [
+        (each.spec.name, side, confidence)
+        for each, (side, confidence) in zip(running, sides, strict=True)
+        if side
+    ]
     return [
         StrategySignal(
             at_us=candle.at_us, symbol=candle.symbol, strategy=name, side=side, price=candle.close,
-            interval_us=candle.interval_us, features=features, more=place < len(said),
+            interval_us=candle.interval_us, confidence=confidence, features=features, more=place < len(said),
         )
-        for place, (name, side) in enumerate(said, 1)
+        for place, (name, side, confidence) in enumerate(said, 1)
     ]  # fmt: skip
 
 
