@@ -138,7 +138,9 @@ class ModelSignal:
 class SignalMaker(Protocol):
     """What makes a signal of a model's answer; nothing but its arguments and its settings may have a say in it."""
 
-    def __call__(self, request: SignalRequest, probabilities: Probabilities, model: SignalModel) -> ModelSignal:
+    def __call__(
+        self, request: SignalRequest, probabilities: Probabilities, model: SignalModel
+    ) -> ModelSignal:
         """The signal.
 
         Args:
