@@ -68,25 +68,27 @@ class StoredBars:
 
     Args:
         database: that has them; stays the caller's to close.
-        preferred_us: the length of bars that is taken where a symbol has several; None, or not there: the shortest.
         clock_s: seconds of a clock that only goes forward.
     """
 
     def __init__(
         self,
         database: Database,
-        preferred_us: int | None = None,
         *,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database = database
-        self._preferred_us = preferred_us
         self._clock_s = clock_s
         self._series: tuple[float, list[BarSeries]] | None = None
         self._values: dict[tuple[BarSeries, tuple[str, ...]], BarValues] = {}
 
     def values_at(
-        self, symbol: str, at_us: int, names: Sequence[str], interval_us: int | None = None
+        self,
+        symbol: str,
+        at_us: int,
+        names: Sequence[str],
+        interval_us: int | None = None,
+        preferred_us: Sequence[int] = (),
     ) -> BarValues | None:
         """Indicators at the end of the last bar that had ended at an instant; None where there is none.
 
@@ -94,13 +96,14 @@ class StoredBars:
             symbol: `venue:symbol`, or the symbol alone where one venue has it.
             at_us: UTC microseconds.
             names: of the indicators.
-            interval_us: of the bars; None: see the class.
+            interval_us: of the bars; None: the first of `preferred_us` that the symbol has, else the shortest.
+            preferred_us: lengths, the best first.
 
         Raises:
             InvalidField: several venues have bars of the symbol, or it has none of that length.
             StoreUnavailable: the database does not answer.
         """
-        series = self.series_of(symbol, interval_us)
+        series = self.series_of(symbol, interval_us, preferred_us)
         if series is None:
             return None
         key = (series, tuple(names))
@@ -119,8 +122,10 @@ class StoredBars:
         )  # fmt: skip
         return found
 
-    def series_of(self, symbol: str, interval_us: int | None = None) -> BarSeries | None:
-        """Which bars a symbol means; None: there are none. Raises as `values_at`."""
+    def series_of(
+        self, symbol: str, interval_us: int | None = None, preferred_us: Sequence[int] = ()
+    ) -> BarSeries | None:
+        """Which bars a symbol means, see `values_at`; None: there are none. Raises as that does."""
         of_symbol = [each for each in self._known_series() if symbol in {each.name, each.symbol}]
         if not of_symbol:
             return None
@@ -130,8 +135,8 @@ class StoredBars:
         if interval_us is not None and interval_us not in lengths:
             have = ", ".join(f"{each // 1_000_000}s" for each in lengths)
             raise InvalidField("bar", f"{interval_us // 1_000_000}s", f"one of {have}, which {symbol} has")
-        chosen = self._preferred_us if interval_us is None else interval_us
-        chosen = chosen if chosen in lengths else lengths[0]
+        wanted = preferred_us if interval_us is None else (interval_us,)
+        chosen = next((each for each in wanted if each in lengths), lengths[0])
         fitting = [each for each in of_symbol if each.interval_us == chosen]
         return next((each for each in fitting if each.basis == Basis.TRADES), fitting[0])
 

@@ -1,6 +1,7 @@
 """From probabilities to signals: every sentence is true of the numbers, and a portfolio's row gives the signal back."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from raysignal.agents.inference.indicators import (
 from raysignal.agents.inference.placeholder import PlaceholderModel, probabilities_of_votes
 from raysignal.agents.inference.signals import (
     SignalRules,
+    generated_signal,
     is_generated,
+    numbers_of,
     portfolio_signal,
-    signal_of_row,
 )
 from raysignal.agents.inference.values import Probabilities, SignalRequest
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.signals import Action
 from raysignal.engine.strategies.strategy import Bars
 
@@ -206,25 +208,19 @@ def test_placeholder_acts_only_where_indicators_agree() -> None:
 
 
 @given(requests(), SHARES, SHARES)
-def test_the_row_of_a_portfolio_gives_the_signal_back(
+def test_what_a_portfolio_has_taken_in_gives_the_signal_back(
     request: SignalRequest, one: float, other: float
 ) -> None:
     low, high = sorted((one, other))
     signal = SignalRules()(request, Probabilities(low, high - low, 1.0 - high), PlaceholderModel())
+    signal = replace(signal, latency_ms=1.5)
     taken = portfolio_signal(signal, request.features)
-    row = {
-        "signal_id": taken.signal_id, "timestamp": format_instant(taken.timestamp_us), "symbol": taken.symbol,
-        "signal": taken.action.name, "price": taken.price, "source": taken.source, "features": dict(taken.features),
-        "confidence": taken.confidence,
-    }  # fmt: skip
-    row |= {
-        name: value
-        for name in ("size", "stop_loss", "take_profit")
-        if (value := getattr(taken, name)) is not None
-    }
-    assert is_generated(row)
-    assert signal_of_row(row) == signal
-    assert not is_generated(row | {"source": "desk"})
+    assert is_generated(taken)
+    assert generated_signal(taken) == signal
+    assert numbers_of(taken) == dict(request.features)
+    assert not is_generated(replace(taken, source="desk"))
+    batch = SignalBatch.decode(SignalBatch.of_signals([taken]).encode())
+    assert generated_signal(batch.signal(0)) == signal
 
 
 @pytest.mark.parametrize(

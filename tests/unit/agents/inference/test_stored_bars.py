@@ -109,8 +109,8 @@ def test_which_bars_a_symbol_means(database: Database) -> None:
     longer = stored.series_of("okx:BTC-USDT", 5 * MINUTE)
     assert longer is not None
     assert longer.interval_us == 5 * MINUTE
-    assert StoredBars(database, preferred_us=5 * MINUTE).series_of("BTC-USDT") == longer
-    assert StoredBars(database, preferred_us=9 * MINUTE).series_of("BTC-USDT") == shortest
+    assert stored.series_of("BTC-USDT", None, (9 * MINUTE, 5 * MINUTE)) == longer
+    assert stored.series_of("BTC-USDT", None, (9 * MINUTE,)) == shortest
     with pytest.raises(InvalidField, match="bybit:ETH-USDT, okx:ETH-USDT"):
         stored.series_of("ETH-USDT")
     mids = stored.series_of("okx:ETH-USDT")
