@@ -39,6 +39,9 @@ class BlobStore(Protocol):
     def get(self, name: str) -> bytes | None:
         """All of a blob; None if there is none of that name."""
 
+    def size(self, name: str) -> int | None:
+        """Length of a blob in bytes; None if there is none of that name."""
+
     def get_range(self, name: str, offset: int, size: int) -> bytes | None:
         """`size` bytes from byte `offset` on, fewer where the blob ends; None if there is none of that name."""
 
@@ -87,6 +90,15 @@ class DiskBlobs:
         with disk_errors():
             try:
                 return self._disk.read(path, 0, self._disk.size(path))
+            except FileNotFoundError:
+                return None
+
+    def size(self, name: str) -> int | None:
+        """See `BlobStore.size`."""
+        path = self._path(name)
+        with disk_errors():
+            try:
+                return self._disk.size(path)
             except FileNotFoundError:
                 return None
 
@@ -152,6 +164,10 @@ class S3Blobs:
     def get(self, name: str) -> bytes | None:
         """See `BlobStore.get`."""
         return self._bucket.get(check_blob_name(name))
+
+    def size(self, name: str) -> int | None:
+        """See `BlobStore.size`."""
+        return self._bucket.size(check_blob_name(name))
 
     def get_range(self, name: str, offset: int, size: int) -> bytes | None:
         """See `BlobStore.get_range`."""

@@ -17,6 +17,7 @@ def test_blob_is_read_back_whole_and_in_parts(backend: Backend) -> None:
     blobs.put("state/one.bin", data)
     assert backend.blobs().get("state/one.bin") == data
     assert blobs.get_range("state/one.bin", 300, 5) == data[300:305]
+    assert blobs.size("state/one.bin") == len(data)
     assert blobs.get_range("state/one.bin", len(data) - 3, 100) == data[-3:]
     assert blobs.get_range("state/one.bin", len(data) + 3, 100) == b""
 
@@ -26,6 +27,7 @@ def test_blob_may_be_empty(backend: Backend) -> None:
     assert backend.blobs().get("empty") == b""
     assert backend.blobs().get("absent") is None
     assert backend.blobs().get_range("absent", 0, 1) is None
+    assert backend.blobs().size("absent") is None
 
 
 def test_same_bytes_again_are_fine_and_other_bytes_are_refused(backend: Backend) -> None:

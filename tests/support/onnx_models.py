@@ -1,0 +1,124 @@
+"""Small ONNX models with their cards: feed-forward, recurrent, and ones that are wrong in one way each."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+FEATURES = ("rsi(14)", "returns(1)", "close")
+HIDDEN = 4
+
+
+def _weights(name: str, shape: Sequence[int], seed: int, scale: float = 0.5) -> TensorProto:
+    values = np.random.default_rng(seed).standard_normal(shape) * scale
+    return numpy_helper.from_array(values.astype(np.float32), name)
+
+
+def _value(name: str, *shape: Any, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, kind, shape)
+
+
+def model_of(
+    nodes: Sequence[NodeProto], inputs: Sequence[ValueInfoProto], outputs: Sequence[ValueInfoProto],
+    weights: Sequence[TensorProto] = (), opset: int = 17,
+) -> ModelProto:  # fmt: skip
+    graph = helper.make_graph(list(nodes), "policy", list(inputs), list(outputs), list(weights))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+
+
+def feed_forward(
+    features: int = len(FEATURES), seed: int = 1, output: str = "probabilities", rows: Any = "n"
+) -> ModelProto:
+    """One layer; the features are divided by 100 in the graph."""
+    nodes = [
+        helper.make_node("Div", ["features", "hundred"], ["x"]),
+        helper.make_node("MatMul", ["x", "w"], ["scores" if output == "probabilities" else output]),
+    ]
+    if output == "probabilities":
+        nodes.append(helper.make_node("Softmax", ["scores"], [output], axis=1))
+    hundred = numpy_helper.from_array(np.array(100.0, np.float32), "hundred")
+    return model_of(
+        nodes, [_value("features", rows, features)], [_value(output, rows, 3)],
+        [hundred, _weights("w", (features, 3), seed, 3.0)],
+    )  # fmt: skip
+
+
+def recurrent(features: int = len(FEATURES), hidden: int = HIDDEN, seed: int = 1) -> ModelProto:
+    """An LSTM cell, with `h` and `c` as inputs and outputs."""
+    nodes = [
+        helper.make_node("Div", ["features", "hundred"], ["x"]),
+        helper.make_node("MatMul", ["x", "wx"], ["gx"]),
+        helper.make_node("MatMul", ["h", "wh"], ["gh"]),
+        helper.make_node("Add", ["gx", "gh"], ["gates"]),
+        helper.make_node("Split", ["gates"], ["a", "b", "d", "e"], axis=1),
+        *(helper.make_node("Sigmoid", [name], [f"{name}s"]) for name in "abd"),
+        helper.make_node("Tanh", ["e"], ["et"]),
+        helper.make_node("Mul", ["bs", "c"], ["kept"]),
+        helper.make_node("Mul", ["as", "et"], ["new"]),
+        helper.make_node("Add", ["kept", "new"], ["c_out"]),
+        helper.make_node("Tanh", ["c_out"], ["ct"]),
+        helper.make_node("Mul", ["ds", "ct"], ["h_out"]),
+        helper.make_node("MatMul", ["h_out", "wp"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    states = [_value(name, "n", hidden) for name in ("h", "c")]
+    out = [
+        _value(name, "n", size) for name, size in (("probabilities", 3), ("h_out", hidden), ("c_out", hidden))
+    ]
+    hundred = numpy_helper.from_array(np.array(100.0, np.float32), "hundred")
+    weights = [
+        hundred, _weights("wx", (features, 4 * hidden), seed), _weights("wh", (hidden, 4 * hidden), seed + 1),
+        _weights("wp", (hidden, 3), seed + 2, 4.0),
+    ]  # fmt: skip
+    return model_of(nodes, [_value("features", "n", features), *states], out, weights)
+
+
+def looping(times: int) -> ModelProto:
+    """A feed-forward model that multiplies a matrix so many times first."""
+    size = 64
+    body = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["m", "k"], ["mm"]),
+            helper.make_node("Identity", ["go"], ["go_on"]),
+        ],
+        "body",
+        [_value("i", kind=TensorProto.INT64), _value("go", kind=TensorProto.BOOL), _value("m", size, size)],
+        [_value("go_on", kind=TensorProto.BOOL), _value("mm", size, size)],
+    )
+    nodes = [
+        helper.make_node("Loop", ["times", "", "k"], ["m_end"], body=body),
+        helper.make_node("ReduceSum", ["m_end"], ["nothing"], keepdims=0),
+        helper.make_node("MatMul", ["features", "w"], ["y"]),
+        helper.make_node("Add", ["y", "nothing"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    weights = [
+        numpy_helper.from_array(np.array(times, np.int64), "times"),
+        numpy_helper.from_array(np.zeros((size, size), np.float32), "k"),
+        _weights("w", (len(FEATURES), 3), 1),
+    ]
+    return model_of(
+        nodes, [_value("features", "n", len(FEATURES))], [_value("probabilities", "n", 3)], weights
+    )
+
+
+def card_of(graph: bytes, **members: Any) -> dict[str, Any]:
+    return {
+        "name": "policy", "version": "1", "features": list(FEATURES), "normaliser": "graph",
+        "actions": ["HOLD", "BUY", "SELL"], "training_window": ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"],
+        "symbols": ["USDCOP"], "sha256": hashlib.sha256(graph).hexdigest(), "bar": "5m",
+    } | members  # fmt: skip
+
+
+def write_model(folder: Path, model: ModelProto | bytes, **members: Any) -> Path:
+    """A model's folder; `members` go before those of the usual card, None leaves one out."""
+    graph = model if isinstance(model, bytes) else model.SerializeToString()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(graph)
+    card = {name: value for name, value in card_of(graph, **members).items() if value is not None}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
