@@ -8,6 +8,7 @@ from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.runtime.agent_actors import Agent
 from raysignal.runtime.bootstrap import build_stores
+from raysignal.runtime.model_signals import ModelSignals
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
@@ -25,6 +26,7 @@ class ServiceClients:
         blobs: of the store.
         agent: None where there is none.
         feeds, pipelines: None where the settings name none.
+        models: what generates signals.
     """
 
     portfolios: PortfolioClient
@@ -32,6 +34,7 @@ class ServiceClients:
     agent: Agent | None
     feeds: "Feeds | None"
     pipelines: "Pipelines | None"
+    models: ModelSignals
 
     @classmethod
     def connect(cls, settings: Settings, environ: Mapping[str, str]) -> "ServiceClients":
@@ -49,6 +52,7 @@ class ServiceClients:
             Agent.connect(settings, environ),
             connect_feeds(settings),
             connect_pipelines(settings),
+            ModelSignals.connect(settings),
         )
 
 

@@ -50,6 +50,14 @@ class DetachedActor:
             )
         return self._handle
 
+    def exists(self) -> bool:
+        """Whether there is one; none is made."""
+        try:
+            ray.get_actor(self._name, namespace=NAMESPACE)
+        except ValueError:
+            return False
+        return True
+
     def forget(self) -> None:
         """Look it up again at the next call."""
         self._handle = None

@@ -48,6 +48,7 @@ class Edge:
             clients.agent,
             clients.feeds,
             clients.pipelines,
+            clients.models,
             name,
         )
         self._api = build_api(replica, log=log, store_log=StoreLog(log, name))

@@ -22,12 +22,14 @@ from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
 from raysignal.serve.bodies import read_body
 from raysignal.serve.micro_batcher import MicroBatcher
+from raysignal.serve.model_signals import SignalGenerator
 from raysignal.serve.refusals import RefusalReporter
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.model_signals import ModelSignals
     from raysignal.runtime.pipeline_actors import Pipelines
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
@@ -53,11 +55,13 @@ class ReplicaState:
         agent: the client of the agent; None: there is none.
         feeds: the client of the live feeds; None: there are none.
         pipelines: the client of the live pipelines; None: there are none.
+        models: the client of the model that generates signals; None: this replica generates none.
         name: of the replica, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
         batcher: where single signals are posted.
         hooks: the entrances for senders that can set no header.
         refusals: where what is refused is told.
+        generator: the way from a body to a signal of the model.
     """
 
     settings: Settings
@@ -67,11 +71,13 @@ class ReplicaState:
     agent: "Agent | None" = None
     feeds: "Feeds | None" = None
     pipelines: "Pipelines | None" = None
+    models: "ModelSignals | None" = None
     name: str = ""
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     batcher: MicroBatcher = field(init=False)
     hooks: KnownHooks = field(init=False)
     refusals: RefusalReporter = field(init=False)
+    generator: SignalGenerator = field(init=False)
     _reading: Reading = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +90,7 @@ class ReplicaState:
         )  # fmt: skip
         self.hooks = KnownHooks(self.blobs)
         self.refusals = RefusalReporter(self.portfolios, self.now_us)
+        self.generator = SignalGenerator(settings, self.asked_models, self.portfolios, self.now_us)
 
     def reading(self) -> Reading:
         """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""
@@ -167,6 +174,12 @@ class ReplicaState:
                 field="pipeline.files", value=[], expected="files of pipelines, such as pipeline.yaml",
             )  # fmt: skip
         return self.pipelines
+
+    def asked_models(self) -> "ModelSignals":
+        """What generates signals; `NotFound` where nothing does."""
+        if self.models is None:
+            raise NotFound("this service generates no signals: it was started without them")
+        return self.models
 
     async def agent_status(self) -> dict[str, Any] | None:
         """The agent's state for the metrics; None if it is off, or does not answer at once."""

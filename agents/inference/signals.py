@@ -69,7 +69,7 @@ class SignalRules:
         close, side = request.close, int(action)
         stop, target = close - side * self.stop_atr * atr, close + side * self.target_atr * atr
         # Of a range that is 0, or wider than the price, there is no level on that side.
-        within = MIN_PRICE <= min(stop, target) and max(stop, target) <= MAX_PRICE
+        within = min(stop, target) >= MIN_PRICE and max(stop, target) <= MAX_PRICE
         if not (within and side * (close - stop) > 0.0 and side * (target - close) > 0.0):
             return None, None, (
                 f"{ATR.upper()} of {atr!r} leaves no stop and target around the price of {close!r}: stop_loss, "

@@ -19,6 +19,7 @@ from raysignal.engine.strategies.strategy import Bars
 
 _SERIES_KEPT_S = 10.0
 _VALUES_KEPT = 1024
+COLUMNS = ("open", "high", "low", "close", "volume")
 _KEY = (BARS.c.venue, BARS.c.symbol, BARS.c.basis, BARS.c.interval_us)
 
 
@@ -51,15 +52,13 @@ class BarValues:
     Attributes:
         series: which bars it is of.
         end_us: its end, UTC microseconds: since then all of this is known.
-        high, low, close: of the bar.
-        values: by name; what bars cannot tell is left out.
+        bar: its columns `open`, `high`, `low`, `close`, `volume`.
+        values: indicators by name; what bars cannot tell is left out.
     """
 
     series: BarSeries
     end_us: int
-    high: float
-    low: float
-    close: float
+    bar: dict[str, float]
     values: dict[str, float]
 
 
@@ -116,10 +115,9 @@ class StoredBars:
             return None
         if len(self._values) >= _VALUES_KEPT:
             self._values.clear()
-        found = self._values[key] = BarValues(
-            series, int(bars.known_at_us[-1]), float(bars.high[-1]), float(bars.low[-1]), float(bars.close[-1]),
-            last_values(bars, names),
-        )  # fmt: skip
+        last = {name: float(getattr(bars, name)[-1]) for name in COLUMNS}
+        found = BarValues(series, int(bars.known_at_us[-1]), last, last_values(bars, names))
+        self._values[key] = found
         return found
 
     def series_of(
@@ -162,9 +160,8 @@ class StoredBars:
 
     def _bars(self, series: BarSeries, at_us: int, most: int) -> Bars:
         """The last bars that had ended at an instant, at most so many."""
-        columns = [BARS.c[name] for name in ("open_us", "open", "high", "low", "close", "volume")]
         wanted = (
-            select(*columns)
+            select(BARS.c.open_us, *(BARS.c[name] for name in COLUMNS))
             .where(series.rows, BARS.c.open_us <= at_us - series.interval_us)
             .order_by(BARS.c.open_us.desc())
             .limit(most)
@@ -172,5 +169,4 @@ class StoredBars:
         with self.database.reading() as connection:
             rows = connection.execute(wanted).all()[::-1]
         ends = np.array([row.open_us + series.interval_us for row in rows], np.int64)
-        values = [np.array([float(row[place]) for row in rows]) for place in range(1, len(columns))]
-        return Bars(ends, *values)
+        return Bars(ends, *(np.array([float(getattr(row, name)) for row in rows]) for name in COLUMNS))

@@ -65,9 +65,9 @@ def test_values_are_of_the_last_bar_that_had_ended(database: Database) -> None:
         for at_us in (end_us, end_us + MINUTE - 1):
             found = stored.values_at("fx:USDCOP", at_us, USUAL)
             assert found is not None
-            assert (found.end_us, found.close) == (end_us, bars[last].close / 100)
+            assert (found.end_us, found.bar["close"]) == (end_us, bars[last].close / 100)
             assert found.values == last_values(as_bars(bars[: last + 1]), USUAL)
-            assert (found.high, found.low) == (bars[last].high / 100, bars[last].low / 100)
+            assert (found.bar["high"], found.bar["low"]) == (bars[last].high / 100, bars[last].low / 100)
     assert stored.values_at("USDCOP", bars[0].end_us - 1, USUAL) is None
     few = stored.values_at("USDCOP", bars[3].end_us, USUAL)
     assert few is not None
