@@ -115,6 +115,7 @@ EXTRAS = {
     "agents": ("chromadb", "httpx2", "langchain_google_genai", "scipy"),
     "feeds": ("alembic", "psutil", "psycopg", "redis", "sqlalchemy", "websockets"),
     "experiments": ("arch", "jinja2", "matplotlib", "optuna", "scipy"),
+    "inference": ("onnxruntime",),
 }
 """The modules that each extra of the package brings."""
 

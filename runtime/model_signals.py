@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from ray.exceptions import RayError
@@ -28,7 +28,6 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.receipts import PortfolioStatus, Submission
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
@@ -41,19 +40,7 @@ _CHANGE_S = 120.0
 _STOP_S = 5.0
 
 
-class Portfolios(Protocol):
-    """What signals are given to."""
-
-    async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]:
-        """See `PortfolioClient.create`."""
-        ...
-
-    async def submit(self, portfolio: str, encoded: bytes, **options: Any) -> Submission:
-        """See `PortfolioClient.submit`."""
-        ...
-
-
-def submit_to(portfolios: Portfolios, settings: Settings) -> Submit:
+def submit_to(portfolios: PortfolioClient, settings: Settings) -> Submit:
     """What gives signals to `inference.portfolio`, which is made at the first of them, long-short unless configured."""
     name = settings.inference.portfolio
     made: list[bool] = []
@@ -74,7 +61,9 @@ def submit_to(portfolios: Portfolios, settings: Settings) -> Submit:
     return submit
 
 
-def model_host(settings: Settings, portfolios: Portfolios, *, on_fenced: Callable[[], None]) -> ModelHost:
+def model_host(
+    settings: Settings, portfolios: PortfolioClient, *, on_fenced: Callable[[], None]
+) -> ModelHost:
     """The host of a configured store; nothing is opened before its first call."""
     inference = settings.inference
     stores = open_stores(settings.store)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -354,6 +355,12 @@ class InferenceSettings(_Area):
     def _is_a_name(cls, value: str) -> str:
         with of_this_setting():
             return check_portfolio_name(value)
+
+    @field_validator("model")
+    @classmethod
+    def _from_here(cls, value: str | None) -> str | None:
+        """Processes with other working directories find the same folder."""
+        return value if value is None or "://" in value else str(Path(value).absolute())
 
 
 class FeedSettings(_Area):

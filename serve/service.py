@@ -48,6 +48,7 @@ from raysignal.serve.startup import check_database, check_settings, check_store,
 if TYPE_CHECKING:
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.model_signals import ModelSignals
     from raysignal.runtime.pipeline_actors import Pipelines
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
@@ -241,6 +242,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
 
     from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.clients import connect_feeds, connect_pipelines  # noqa: PLC0415 - needs Ray
+    from raysignal.runtime.model_signals import ModelSignals  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.portfolio_actors import PortfolioClient  # noqa: PLC0415 - needs Ray
     from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
 
@@ -250,11 +252,13 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     agent: Agent | None = None
     feeds: Feeds | None = None
     pipelines: Pipelines | None = None
+    models: ModelSignals | None = None
     try:
         stop.check()
         agent = Agent.connect(settings, os.environ)
         feeds = connect_feeds(settings)
         pipelines = connect_pipelines(settings)
+        models = ModelSignals.connect(settings)
         # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
         with suppress(TimeoutError, RayActorError):
             serve.start(
@@ -279,9 +283,9 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     except BaseException:
         # What went wrong first is what its user has to read, whatever else goes wrong on the way out.
         with suppress(Exception):
-            _put_away(desk, agent, (feeds, pipelines), stop, serves=joined_idle)
+            _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle)
         raise
-    _put_away(desk, agent, (feeds, pipelines), stop, serves=joined_idle)
+    _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle)
 
 
 def _check_controller() -> None:
@@ -297,7 +301,7 @@ def _check_controller() -> None:
 def _put_away(
     desk: "PortfolioClient",
     agent: "Agent | None",
-    markets: "tuple[Feeds | None, Pipelines | None]",
+    senders: "tuple[Feeds | None, Pipelines | None, ModelSignals | None]",
     stop: ShutdownSignal,
     *,
     serves: bool,
@@ -316,7 +320,7 @@ def _put_away(
     if serves:
         with suppress(RuntimeError, RayError):
             serve.shutdown()  # type: ignore[no-untyped-call]
-    for each in markets:
+    for each in senders:
         if each is not None:
             with suppress(RayError, KeyboardInterrupt), stop.hurriable():
                 asyncio.run(each.stop())

@@ -248,33 +248,41 @@ class ModelHost:
             await self._change(Versions(held.active, held.before, version, held.configured))
         return await self.info()
 
-    async def promote(self) -> dict[str, Any]:
+    async def promote(self, digest: str) -> dict[str, Any]:
         """Let the model in shadow speak, with the state that it has; `info` then. `roll_back` undoes it.
 
+        Args:
+            digest: of the model, so that the same call again changes nothing.
+
         Raises:
-            Conflict: there is none.
+            Conflict: it is not in shadow, and does not speak.
         """
         async with self._lock:
             held = (await self._opened()).book.versions
-            if held.shadow is None:
-                raise Conflict("no model runs in shadow; expected one (raysignal model shadow LOCATION)")
-            await self._change(Versions(held.shadow, held.active, None, held.configured))
-            self._trouble = None
+            if held.active is None or held.active.digest != digest:
+                if held.shadow is None or held.shadow.digest != digest:
+                    raise _not_there("in shadow", held.shadow, digest)
+                await self._change(Versions(held.shadow, held.active, None, held.configured))
+                self._trouble = None
         return await self.info()
 
-    async def roll_back(self) -> dict[str, Any]:
-        """Let the model speak again that spoke before; `info` then. Twice is where it was.
+    async def roll_back(self, digest: str) -> dict[str, Any]:
+        """Let the model speak again that spoke before; `info` then.
+
+        Args:
+            digest: of the model, so that the same call again changes nothing; empty: the placeholder.
 
         Raises:
-            Conflict: there was none.
+            Conflict: another one spoke before, or none.
             ModelRefused: its files in the store cannot be used; nothing has changed.
         """
         async with self._lock:
             held = (await self._opened()).book.versions
-            if held.before is None:
-                raise Conflict("no model spoke before this one; expected a second one to have been loaded")
-            await self._change(Versions(held.before, held.active, held.shadow, held.configured))
-            self._trouble = None
+            if held.active is None or held.active.digest != digest:
+                if held.before is None or held.before.digest != digest:
+                    raise _not_there("the one that spoke before", held.before, digest)
+                await self._change(Versions(held.before, held.active, held.shadow, held.configured))
+                self._trouble = None
         return await self.info()
 
     async def info(self) -> dict[str, Any]:
@@ -448,6 +456,19 @@ def _answers_of(
         except RaysignalError as error:
             answers.append(error)
     return answers
+
+
+def _not_there(place: str, held: Version | None, digest: str) -> Conflict:
+    if held is None:
+        there = "there is none"
+    else:
+        there = (
+            f"that is {held.digest or 'the placeholder, whose digest is null'} ({held.name} {held.version})"
+        )
+    return Conflict(
+        f"the model {digest or 'PLACEHOLDER'} is not {place}: {there}",
+        field="digest", value=digest or None, expected=None if held is None else held.digest,
+    )  # fmt: skip
 
 
 def _same(one: Version | None, other: Version) -> bool:

@@ -328,7 +328,9 @@ async def test_a_swapped_model_speaks_and_a_roll_back_lets_the_first_go_on(world
     info = await host.load(world.model("two", recurrent(seed=7), version="2"))
     assert (info["version"], info["active"]["version"], info["before"]["version"]) == ("2", "2", "1")
     assert (await one(host, request(1))).model_version == "policy 2"
-    info = await host.roll_back()
+    first = info["before"]["digest"]
+    for _ in range(2):  # the same call again changes nothing
+        info = await host.roll_back(first)
     assert (info["active"]["version"], info["before"]["version"]) == ("1", "2")
     straight = World(world.folder / "straight")
     plain = straight.host(straight.model())
@@ -345,9 +347,11 @@ async def test_versions_and_states_outlive_the_process_and_the_folder(world: Wor
     await one(host, request(0))
     write_model(world.folder / "two", recurrent(seed=8), version="3")  # in its place
     again = world.host(location)
-    assert (await again.info())["active"]["version"] == "2"
-    assert (await again.roll_back())["active"]["version"] == "1"
-    assert (await again.roll_back())["active"]["version"] == "2"
+    info = await again.info()
+    assert (info["active"]["version"], info["before"]["version"]) == ("2", "1")
+    info = await again.roll_back(info["before"]["digest"])
+    assert info["active"]["version"] == "1"
+    assert (await again.roll_back(info["before"]["digest"]))["active"]["version"] == "2"
 
 
 async def test_another_configured_model_speaks_after_the_start_and_the_one_before_can_come_back(
@@ -376,7 +380,8 @@ async def test_a_model_in_shadow_is_compared_and_promoted_with_its_state(world: 
     assert 0.0 < shadow["mean_difference"] < 1.0
     again = world.host(str(world.folder / "lstm"))
     assert (await again.info())["shadow"] | {"step_ms": shadow["step_ms"]} == shadow
-    assert (await again.promote())["shadow"] is None
+    for _ in range(2):
+        assert (await again.promote(shadow["digest"]))["shadow"] is None
     promoted = await one(again, request(20))
     alone = World(world.folder / "alone")
     straight = alone.host(alone.model("two", recurrent(seed=7), version="2"))
@@ -427,10 +432,10 @@ async def test_a_bad_model_in_the_place_of_a_good_one_is_told_and_the_good_one_g
 
 async def test_promote_and_roll_back_say_what_is_missing(world: World) -> None:
     host = world.host(world.model())
-    with pytest.raises(Conflict, match="no model runs in shadow"):
-        await host.promote()
-    with pytest.raises(Conflict, match="no model spoke before"):
-        await host.roll_back()
+    with pytest.raises(Conflict, match="is not in shadow: there is none"):
+        await host.promote("0" * 64)
+    with pytest.raises(Conflict, match="is not the one that spoke before: there is none"):
+        await host.roll_back("0" * 64)
     with pytest.raises(Conflict, match="speaks already"):
         await host.shadow(str(world.folder / "lstm"))
 
