@@ -88,9 +88,12 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
     Raises:
         SettingsError, StoreError, NotStarted: the service cannot start.
     """
+    from raysignal.runtime.settings import aliased_variables
+
     output = Output()
     # Processes of the service inherit the environment, and refuse what is no setting.
     os.environ.pop(options.URL_VARIABLE, None)
+    aliases = aliased_variables(os.environ, options.given(**asdict(config.service)))
     output.err.print(f"starting on {settings.http.host}:{settings.http.port} ...")
     served = False
 
@@ -105,7 +108,7 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
             # From here on a signal is the way to end, and no failure.
             served = True
             try:
-                _say_where(output, service)
+                _say_where(output, service, aliases)
                 stop.wait()
             finally:
                 ending()
@@ -131,13 +134,15 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
         output.say(f"stopped; everything acknowledged is in {settings.store}")
 
 
-def _say_where(output: Output, service: Service) -> None:
+def _say_where(output: Output, service: Service, aliases: list[str]) -> None:
     from raysignal.runtime.agent_settings import announcement
 
     settings = service.settings
     secured = settings.http.api_key is not None or settings.http.webhook_secret is not None
     output.say(f"listening on   {service.url}")
     output.say(f"documentation  {service.url}/docs")
+    if aliases:
+        output.say(f"settings       {'; '.join(aliases)}")
     output.say(f"store          {settings.store}")
     output.say(f"portfolios     {', '.join(settings.portfolios)}; POST /signal goes to {settings.primary}")
     output.say(f"agent          {announcement(settings, os.environ)}")

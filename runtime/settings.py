@@ -22,6 +22,7 @@ from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.database.addresses import default_address, kind_of
 from raysignal.engine.journal.addresses import split_store
 from raysignal.runtime.ray_address import check_ray_address
+from raysignal.runtime.setting_aliases import POSTGRES, alias_value, aliases_given
 from raysignal.runtime.setting_areas import (
     AgentSettings,
     FeedSettings,
@@ -140,6 +141,24 @@ class RenamedVariables(PydanticBaseSettingsSource):
         return given
 
 
+class AliasedVariables(PydanticBaseSettingsSource):
+    """Variables under names that other services have for them, see `runtime.setting_aliases`."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Not used: values are of areas."""
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for name, path in aliases_given(os.environ, _is_set).items():
+            value = alias_value(name, os.environ)
+            if len(path) == 1:
+                given[path[0]] = value
+            else:
+                given.setdefault(path[0], {})[path[1]] = value
+        return given
+
+
 class Settings(BaseSettings):
     """Everything that can be configured."""
 
@@ -189,8 +208,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is pydantic's
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is handed in goes before the environment, that before names from before and files of secrets."""
-        return init_settings, env_settings, RenamedVariables(settings_cls), file_secret_settings
+        """What is handed in goes before the environment, that before names from before, files of secrets, aliases."""
+        return (
+            init_settings, env_settings, RenamedVariables(settings_cls), file_secret_settings,
+            AliasedVariables(settings_cls),
+        )  # fmt: skip
 
     @field_validator("store")
     @classmethod
@@ -277,6 +299,30 @@ def renamed_variables(environ: Mapping[str, str]) -> list[str]:
     return [f"{name} is {names[name.upper()]} by now" for name in sorted(environ) if name.upper() in names]
 
 
+def aliased_variables(environ: Mapping[str, str], given: Iterable[str] = ()) -> list[str]:
+    """A sentence for each setting that is read from an alias, without its value.
+
+    Args:
+        environ: the environment.
+        given: names of settings that options have set, which go before.
+    """
+    options = {RENAMED.get(name, (name,)) for name in given}
+    read: dict[tuple[str, ...], list[str]] = {}
+    for name, path in aliases_given(environ, lambda path: path in options or _is_set(path)).items():
+        read.setdefault(path, []).append(name)
+    return [f"{variable_of(path)} from {', '.join(names)}" for path, names in read.items()]
+
+
+def _is_set(path: tuple[str, ...]) -> bool:
+    """Whether a setting has a value under its own name, in the environment or in a file of secrets."""
+    names = {variable_of(path)} | {variable_of((old,)) for old, new in RENAMED.items() if new == path}
+    folder = _secrets_folder()
+    present = {name.upper() for name in os.environ}
+    if folder is not None:
+        present |= {file.name.upper() for file in folder.iterdir() if file.is_file()}
+    return not names.isdisjoint(present)
+
+
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from the environment; a `RAYSIGNAL_` variable that is none of them raises `SettingsError`."""
     known = _known_variables() | _READ_ELSEWHERE
@@ -291,10 +337,10 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
 
 
 def _nearest(name: str, present: Sequence[str]) -> str:
-    """The setting that a name which is none was meant for: of the same name in another area, or much like it."""
+    """The setting that a name which is none was meant for: of the same name in other areas, or much like it."""
     last = SEPARATOR + name.rpartition(SEPARATOR)[2]
     elsewhere = [each for each in present if each.endswith(last)]
-    return next(iter(get_close_matches(name, elsewhere or present, 1)), "")
+    return " or ".join(elsewhere or get_close_matches(name, present, 1))
 
 
 def _secrets_folder() -> Path | None:
@@ -397,4 +443,8 @@ def variable_given(path: tuple[str, ...]) -> str:
     older = (variable_of((old,)) for old, new in RENAMED.items() if new == place)
     if variable_of(place) not in given and (old := next(older, None)) in given:
         return str(old)
+    if not _is_set(place):
+        aliases = [name for name, of in aliases_given(os.environ, _is_set).items() if of == place]
+        if aliases:
+            return aliases[0] if aliases[0] not in POSTGRES else ", ".join(aliases)
     return variable_of(place)

@@ -29,7 +29,7 @@ from raysignal.engine.core.errors import Forbidden, SettingsError, Unauthorized,
 from raysignal.engine.core.hosts import is_loopback
 from raysignal.runtime.settings import PREFIX, Settings
 
-OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/health", "/", "/docs", "/openapi.json"})
 HOOKS = "/hooks/"
 """Before a token, which is all that a hook asks for."""
 SIGNED_PATHS = frozenset({"/signal", "/signals"})

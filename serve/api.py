@@ -30,6 +30,7 @@ from raysignal.serve.routers import (
     hooks,
     memory,
     model,
+    model_signals,
     operations,
     pipelines,
     portfolios,
@@ -39,6 +40,7 @@ from raysignal.serve.routers import (
 )
 from raysignal.serve.schemas.memory import TextBody
 from raysignal.serve.schemas.model import DigestBody, LoadBody, ShadowBody
+from raysignal.serve.schemas.model_signals import GenerateBody, GenerateFromBarsBody
 from raysignal.serve.schemas.pipelines import CommandBody, HaltBody
 from raysignal.serve.schemas.portfolios import PolicyBody, SymbolBody
 from raysignal.serve.schemas.shared import ProblemBody
@@ -46,7 +48,8 @@ from raysignal.serve.schemas.signals import SignalBody
 
 _DOCS = Path(__file__).with_name("docs.html")
 _READ_BY_HAND = (
-    SignalBody, PolicyBody, SymbolBody, TextBody, CommandBody, HaltBody, LoadBody, ShadowBody, DigestBody, ProblemBody,
+    SignalBody, PolicyBody, SymbolBody, TextBody, CommandBody, HaltBody, LoadBody, ShadowBody, DigestBody,
+    GenerateBody, GenerateFromBarsBody, ProblemBody,
 )  # fmt: skip
 """The models of bodies that handlers do not declare, so that FastAPI does not know of them."""
 
@@ -81,9 +84,13 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
     api.include_router(hooks.router, responses=always)
-    for area in (portfolios, history, trades, refusals, agent, memory, feeds, pipelines, model, operations):
+    areas = (
+        portfolios, history, trades, refusals, agent, memory, feeds, pipelines, model, model_signals, operations,
+    )  # fmt: skip
+    for area in areas:
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
-    api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
+    for open_area in (operations, model_signals):
+        api.include_router(open_area.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi
 
     @cache

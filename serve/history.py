@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
 
 
+_NARROWEST, _LOOKED_AT_A_PAGE = 256, 200_000
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryQuery(PageQuery):
     """Which rows are asked for.
@@ -64,6 +67,54 @@ def read_rows(
     table = join_tables([written, *(part for part in fresh if len(part))])
     rows = rows_of(table.slice(0, limit))
     return rows, rows[-1]["ordinal"] if len(table) > limit else None
+
+
+def newest_rows(
+    blobs: "BlobStore",
+    recent: RecentRows,
+    wanted: HistoryQuery,
+    *,
+    source: str,
+    before: int | None,
+    limit: int,
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A page from the end backwards: `limit` rows at most, the latest first, and before which there may be more.
+
+    Args:
+        blobs: where the history lies.
+        recent: what is not written there, asked for before this is called.
+        wanted: which rows.
+        source: of these rows.
+        before: rows below this ordinal; None: all.
+        limit: > 0. A page can hold fewer, and none, when many rows were looked at for it.
+    """
+    count = recent.first + sum(map(len, recent.tables))
+    end = count if before is None else min(before, count)
+    found: list[pa.Table] = []
+    looked_at, rows = 0, 0
+    while end > 0 and rows < limit and looked_at < _LOOKED_AT_A_PAGE:
+        # Wider and wider: one that fits may be far back.
+        start = max(0, end - max(limit, looked_at, _NARROWEST))
+        fitting = _rows_between(blobs, recent, wanted, start, end)
+        fitting = fitting.filter(pc.equal(fitting["source"].cast(pa.string()), source))
+        kept = fitting.slice(max(0, len(fitting) - (limit - rows)))
+        found.append(kept)
+        looked_at, rows = looked_at + end - start, rows + len(kept)
+        end = int(kept["ordinal"][0].as_py()) if len(kept) < len(fitting) else start
+    table = join_tables(found[::-1]) if found else None
+    return ([] if table is None else rows_of(table)[::-1]), (end or None)
+
+
+def _rows_between(
+    blobs: "BlobStore", recent: RecentRows, wanted: HistoryQuery, start: int, end: int
+) -> pa.Table:
+    """The rows that fit from ordinal `start` on and below `end`."""
+    written = read_page(blobs, wanted.portfolio, after=start - 1, limit=end - start).table
+    last = int(written["ordinal"][-1].as_py()) if len(written) else start - 1
+    table = join_tables(
+        [written, *(table.filter(pc.greater(table["ordinal"], last)) for table in recent.tables)]
+    )
+    return _fitting(table.filter(pc.less(table["ordinal"], end)), wanted, start - 1)
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:

@@ -131,6 +131,33 @@ class TradeParameters(TradesOfParameters):
     cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
 
 
+class SymbolParameters(Parameters):
+    """Of which symbol something is asked for."""
+
+    symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
+
+
+class ModelPositionParameters(SymbolParameters):
+    """Which closed positions of generated signals are asked for."""
+
+    limit: Annotated[PageSize, Field(description="positions a page")] = 100
+    cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
+
+
+class ModelHistoryParameters(SymbolParameters):
+    """Which generated signals are asked for."""
+
+    start: Annotated[
+        Instant | SkipJsonSchema[None], Field(alias="from", description="no earlier than this")
+    ] = None
+    end: Annotated[Instant | SkipJsonSchema[None], Field(alias="to", description="earlier than this")] = None
+    action: Annotated[
+        Literal["SELL", "HOLD", "BUY"] | SkipJsonSchema[None], Field(description="these signals only")
+    ] = None
+    limit: Annotated[PageSize, Field(description="signals a page")] = 100
+    cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
+
+
 class OutcomeParameters(Parameters):
     """Which past outcomes may be shown."""
 

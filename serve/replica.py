@@ -22,6 +22,7 @@ from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
 from raysignal.serve.bodies import read_body
 from raysignal.serve.micro_batcher import MicroBatcher
+from raysignal.serve.model_signals import SignalGenerator
 from raysignal.serve.refusals import RefusalReporter
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class ReplicaState:
         batcher: where single signals are posted.
         hooks: the entrances for senders that can set no header.
         refusals: where what is refused is told.
+        generator: the way from a body to a signal of the model.
     """
 
     settings: Settings
@@ -75,6 +77,7 @@ class ReplicaState:
     batcher: MicroBatcher = field(init=False)
     hooks: KnownHooks = field(init=False)
     refusals: RefusalReporter = field(init=False)
+    generator: SignalGenerator = field(init=False)
     _reading: Reading = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,6 +90,7 @@ class ReplicaState:
         )  # fmt: skip
         self.hooks = KnownHooks(self.blobs)
         self.refusals = RefusalReporter(self.portfolios, self.now_us)
+        self.generator = SignalGenerator(settings, self.asked_models, self.portfolios, self.now_us)
 
     def reading(self) -> Reading:
         """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""

@@ -4,16 +4,14 @@ Nothing here knows the time or the market: what is not in the request is not use
 are the same signal, live, in a replay and when a portfolio's history is read.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from raysignal.agents.inference.indicators import ATR, facts_of, full_name, shown_apart
 from raysignal.agents.inference.placeholder import PLACEHOLDER
 from raysignal.agents.inference.values import ModelSignal, Probabilities, SignalModel, SignalRequest
-from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE
 
 SOURCE = "model"
 VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE = "model_version", "reasoning", "latency_ms"
@@ -66,15 +64,13 @@ class SignalRules:
                 "risk_reward_ratio are null."
             )  # fmt: skip
         if action is Action.HOLD:
-            return (
-                None,
-                None,
-                "HOLD opens no position: stop_loss, take_profit and risk_reward_ratio are null.",
-            )
+            held = "HOLD opens no position: stop_loss, take_profit and risk_reward_ratio are null."
+            return None, None, held
         close, side = request.close, int(action)
         stop, target = close - side * self.stop_atr * atr, close + side * self.target_atr * atr
         # Of a range that is 0, or wider than the price, there is no level on that side.
-        if not (min(stop, target) > 0.0 and side * (close - stop) > 0.0 and side * (target - close) > 0.0):
+        within = min(stop, target) >= MIN_PRICE and max(stop, target) <= MAX_PRICE
+        if not (within and side * (close - stop) > 0.0 and side * (target - close) > 0.0):
             return None, None, (
                 f"{ATR.upper()} of {atr!r} leaves no stop and target around the price of {close!r}: stop_loss, "
                 "take_profit and risk_reward_ratio are null."
@@ -107,7 +103,7 @@ def _ratio(close: float, stop: float | None, target: float | None) -> float | No
 
 
 def portfolio_signal(signal: ModelSignal, features: Mapping[str, float]) -> Signal:
-    """The signal as its portfolio takes it in: all that `signal_of_row` needs stands in it.
+    """The signal as its portfolio takes it in: all that `generated_signal` needs stands in it.
 
     Args:
         signal: as it was generated.
@@ -127,22 +123,28 @@ def portfolio_signal(signal: ModelSignal, features: Mapping[str, float]) -> Sign
     )  # fmt: skip
 
 
-def is_generated(row: Mapping[str, Any]) -> bool:
-    """Whether a row of a portfolio's history, as `GET /history` shows it, is a generated signal."""
-    return row["source"] == SOURCE and VERSION_FEATURE in row["features"]
+def is_generated(signal: Signal) -> bool:
+    """Whether a signal of a portfolio's history was generated here."""
+    return signal.source == SOURCE and VERSION_FEATURE in signal.features
 
 
-def signal_of_row(row: Mapping[str, Any]) -> ModelSignal:
-    """The signal of a row of a portfolio's history for which `is_generated`."""
-    features, price = row["features"], row["price"]
-    stop, target = row.get("stop_loss"), row.get("take_profit")
-    latency = features.get(LATENCY_FEATURE)
+def generated_signal(taken: Signal) -> ModelSignal:
+    """What `portfolio_signal` made a signal of, for which `is_generated`."""
+    version, reasons = str(taken.features[VERSION_FEATURE]), str(taken.features.get(REASONING_FEATURE, ""))
     return ModelSignal(
-        signal_id=row["signal_id"], at_us=parse_instant(row["timestamp"]), symbol=row["symbol"],
-        action=Action[row["signal"]], confidence=row.get("confidence", math.nan), entry_price=price, stop_loss=stop,
-        take_profit=target, position_size=row.get("size", 0.0), risk_reward_ratio=_ratio(price, stop, target),
-        model_version=str(features[VERSION_FEATURE]),
-        placeholder=features[VERSION_FEATURE] == PLACEHOLDER,
-        reasoning=tuple(str(features.get(REASONING_FEATURE, "")).split("\n")),
-        latency_ms=float(latency) if latency is not None else 0.0,
+        signal_id=taken.signal_id, at_us=taken.timestamp_us, symbol=taken.symbol, action=taken.action,
+        confidence=taken.confidence or 0.0, entry_price=taken.price, stop_loss=taken.stop_loss,
+        take_profit=taken.take_profit, position_size=taken.size or 0.0,
+        risk_reward_ratio=_ratio(taken.price, taken.stop_loss, taken.take_profit), model_version=version,
+        placeholder=version == PLACEHOLDER, reasoning=tuple(reasons.split("\n")),
+        latency_ms=float(taken.features.get(LATENCY_FEATURE, 0.0)),
     )  # fmt: skip
+
+
+def numbers_of(taken: Signal) -> dict[str, float]:
+    """The numbers that a generated signal was made of."""
+    return {
+        name: value
+        for name, value in taken.features.items()
+        if name not in _NOT_GIVEN and not isinstance(value, str)
+    }

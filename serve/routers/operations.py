@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
 from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
@@ -17,11 +17,6 @@ from raysignal.serve.service import REPLICA_HEADER
 router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
 open_router = APIRouter(dependencies=[NO_PARAMETERS])
 """What nobody is asked for credentials for."""
-
-
-@open_router.get("/", include_in_schema=False)
-async def get_root() -> Response:
-    return RedirectResponse("/docs", 307)
 
 
 @open_router.get(

@@ -1,7 +1,7 @@
 """The edge of the service in one process: the application over a real shard on disk."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,12 @@ import httpx
 import structlog
 from starlette.types import ASGIApp
 
+from raysignal.agents.inference.host import ModelHost
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.mailbox import Mailbox
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
+from raysignal.runtime.model_signals import model_host
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.api import build_api
@@ -76,6 +78,25 @@ class Desk:
         return [self._mailbox.observe()]
 
 
+def present_us() -> int:
+    return time.time_ns() // 1000
+
+
+class ModelDesk:
+    """The way to the model's host in this process, which begins at its first use."""
+
+    def __init__(self, host: ModelHost) -> None:
+        self._host = host
+        self._begun = False
+
+    def __getattr__(self, method: str) -> Any:
+        self._begun = True
+        return getattr(self._host, method)
+
+    async def standing(self) -> dict[str, Any] | None:
+        return await self._host.info() if self._begun else None
+
+
 @dataclass(frozen=True, slots=True)
 class Replica:
     """What a replica is made of; `lines` is what it has logged."""
@@ -86,8 +107,10 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(folder: Path, *, pipelines: Any = None, **settings: Any) -> AsyncIterator[Replica]:
-    """A replica over a store in the folder; `pipelines` as of `ReplicaState`."""
+async def replica(
+    folder: Path, *, pipelines: Any = None, now_us: Callable[[], int] | None = None, **settings: Any
+) -> AsyncIterator[Replica]:
+    """A replica over a store in the folder; `pipelines` and `now_us` as of `ReplicaState`."""
     chosen = Settings(store=(folder / "store").as_uri(), **settings)
     stores = open_stores(chosen.store)
 
@@ -105,17 +128,21 @@ async def replica(folder: Path, *, pipelines: Any = None, **settings: Any) -> As
 
     mailbox = Mailbox(open_shard, view_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
     desk = Desk(mailbox)
+    host = model_host(chosen, desk, on_fenced=lambda: None)
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
     state = ReplicaState(
         chosen,
-        desk,
+        desk,  # type: ignore[arg-type]
         stores.blobs,
         Credentials.of(chosen),
         name="r1",
-        pipelines=pipelines,  # type: ignore[arg-type]
+        pipelines=pipelines,
+        models=ModelDesk(host),  # type: ignore[arg-type]
+        now_us=now_us or present_us,
     )
     yield Replica(build_api(state, log=log, store_log=StoreLog(log, "r1")), desk, captured.entries)
+    await host.close()
     await mailbox.close()
 
 

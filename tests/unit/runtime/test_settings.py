@@ -248,7 +248,7 @@ def test_a_file_that_is_named_after_no_setting_is_refused(tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
-        ("RAYSIGNAL_AGENT__MODEL", ", RAYSIGNAL_LLM__MODEL is;"),
+        ("RAYSIGNAL_AGENT__MODEL", ", RAYSIGNAL_INFERENCE__MODEL or RAYSIGNAL_LLM__MODEL is;"),
         ("RAYSIGNAL_HTTP_PORT", ", RAYSIGNAL_HTTP__PORT is;"),
         ("RAYSIGNAL_QQQQQQQQQQ", "no setting; expected"),
     ],
