@@ -27,6 +27,7 @@ from raysignal.engine.portfolio.receipts import (
     RecentRows,
     Submission,
 )
+from raysignal.engine.portfolio.stream_rows import ShardTail
 from raysignal.runtime.bootstrap import build_mailbox
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
@@ -176,6 +177,12 @@ class PortfolioClient:
         answer: FollowedRows | None = await self._call(portfolio, "follow", portfolio, first, limit, wait_s)
         return answer
 
+    async def tail(self, shard: int, first: int, limit: int, wait_s: float) -> ShardTail:
+        """See `Mailbox.tail`."""
+        return await self._patiently(
+            shard, lambda actor: actor.call.remote("tail", first, limit, wait_s), wait_s + _READ_S
+        )
+
     async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""
         answer: RecentRows = await self._call(portfolio, "recent", portfolio, within_s=_READ_S)
@@ -198,6 +205,10 @@ class PortfolioClient:
                 *(self._patiently(shard, lambda actor: actor.observe.remote(), _READ_S) for shard in shards)
             )
         )
+
+    async def note_stream(self, replica: str, counts: dict[str, int]) -> None:
+        """See `Mailbox.note_stream`; the actor of the first shard keeps those of all."""
+        await self._first("note_stream", replica, counts)
 
     async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
         """See `Mailbox.note_refusals`; the actor of the first shard keeps those of all."""

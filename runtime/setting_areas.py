@@ -363,6 +363,33 @@ class InferenceSettings(_Area):
         return value if value is None or "://" in value else str(Path(value).absolute())
 
 
+class StreamSettings(_Area):
+    """The broadcast at `/ws/signals` and `/v1/stream`, see docs/stream.md."""
+
+    start: Literal["first_use", "always", "off"] = Field(
+        default="first_use",
+        description="when its replicas start: `first_use` at the first client, `always` with the service, or `off`",
+    )
+    replicas: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="replicas of each of the two, of up to 8 192 clients each"
+    )
+    heartbeat_s: Annotated[float, Field(gt=0.0, le=20.0)] = Field(
+        default=10.0, description="seconds between two heartbeats"
+    )
+    slow_s: Annotated[float, Field(gt=0.0, le=600.0)] = Field(
+        default=10.0,
+        description="seconds for which a client may read nothing; then it is closed with code 4408",
+    )
+    slow_bytes: Annotated[int, Field(ge=4096)] = Field(
+        default=4 * 1024 * 1024,
+        description="how far a client may fall behind what it was sent live; then it is closed with code 4408",
+    )
+    recent_bytes: Annotated[int, Field(ge=65_536)] = Field(
+        default=32 * 1024 * 1024,
+        description="the last messages that a replica keeps in memory; earlier ones are read from the store",
+    )
+
+
 class FeedSettings(_Area):
     """What is followed live."""
 

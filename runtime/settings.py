@@ -33,6 +33,7 @@ from raysignal.runtime.setting_areas import (
     LlmSettings,
     PaperSettings,
     PipelineSettings,
+    StreamSettings,
     of_this_setting,
 )
 
@@ -188,6 +189,7 @@ class Settings(BaseSettings):
     feed: FeedSettings = FeedSettings()
     paper: PaperSettings = PaperSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    stream: StreamSettings = StreamSettings()
 
     def __init__(self, **values: Any) -> None:
         try:

@@ -16,12 +16,14 @@ in, and shows nothing.
 | `X-Signature-V2: t=<unix seconds>,sha256=<hex>` | time, method, path, query, `Idempotency-Key`, body: `signed_text` |
 """
 
+import base64
 import hashlib
 import hmac
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,6 +48,8 @@ SIGNATURE_FORM = {
 }
 """What each header holds, as the end of a sentence."""
 WINDOW_S = 300.0
+KEY_PROTOCOL = "raysignal.key."
+"""Before the key in base64url, among the subprotocols that a WebSocket offers: a page can set no header."""
 _ONCE = frozenset(
     {
         b"authorization", b"content-encoding", b"content-type", b"host", b"idempotency-key", b"origin",
@@ -156,6 +160,42 @@ class Credentials:
         if claim is None:
             raise Unauthorized(self._expectation(signable=signable))
         return claim
+
+    def admit_listener(self, headers: Mapping[bytes, bytes], protocols: Sequence[str] = ()) -> bool:
+        """Whether a client that wants to listen may; False: it has to say the key first.
+
+        Without a secret, pages of other programs may not, though a request for a page they could make.
+
+        Args:
+            headers: as in `admit`.
+            protocols: the subprotocols of a WebSocket that it offers, one of which may carry the key.
+
+        Raises:
+            Unauthorized, Forbidden: see `admit`.
+        """
+        if self.open:
+            self._check_local("POST", headers)
+            return True
+        if (authorization := headers.get(b"authorization")) is not None:
+            self._check_bearer(authorization)
+            return True
+        for protocol in protocols:
+            if protocol.startswith(KEY_PROTOCOL):
+                padded = protocol.removeprefix(KEY_PROTOCOL) + "==="
+                with suppress(ValueError):
+                    self.check_key(base64.urlsafe_b64decode(padded).decode())
+                    return True
+                raise Unauthorized(
+                    f"a subprotocol begins with {KEY_PROTOCOL}; expected the key in base64url behind it"
+                )
+        return False
+
+    def check_key(self, key: str) -> None:
+        """Raise `Unauthorized` where that is not the key."""
+        if self.api_key is None:
+            raise Unauthorized(self._expectation(signable=False))
+        if not hmac.compare_digest(self.api_key, key.encode()):
+            raise Unauthorized("the key is not the one of this service")
 
     def verify(self, claim: Claim, body: bytes | memoryview) -> None:
         """Check the signature of a body; `Unauthorized` if it is another's."""

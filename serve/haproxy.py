@@ -7,6 +7,8 @@ Ray writes the configuration and runs this in HAProxy's place. Before HAProxy ta
 - whatever no replica took to its end is answered by a problem+json with status 503 that says when to try again.
   Ray makes it a bare 500, or a 404 where the application is not there yet or not any more, which tells a sender
   never to try again; so the stand-in for missing replicas goes, too, which answers such a 404;
+- of the broadcast, the stand-in stays until there has been a replica once: it is what starts it. Compression of its
+  messages, which would be done anew for each client, is not offered to replicas;
 - clients have seconds for a request and between two of them, a bounded number of connections each, and the last
   quarter of all connections is kept for those who have finished a request before. A request reaches a replica when
   its body is there, or a buffer's worth of it;
@@ -58,6 +60,8 @@ _DROPPED_LINES = re.compile(
     r"|server .* backup$"
 )
 _FRONTEND = ("frontend", "http_frontend")
+_STREAMS = frozenset({("backend", "http-raysignal-ws"), ("backend", "http-raysignal-stream")})
+"""Of the broadcast, whose first client comes before there is a replica."""
 _NO_APPLICATION = ("backend", "default_backend")
 _PR_SET_PDEATHSIG = 1
 
@@ -110,6 +114,7 @@ def own_config(config: str, answers: Path, *, connections: int, per_client: int)
             f"http-request deny deny_status 400 if !{{ path_beg / }} or {{ url_len gt {MOST_ADDRESS} }}",
             "http-request set-header x-request-disconnect-disabled ?1",
             "http-request del-header x-request-timeout-seconds",
+            "http-request del-header sec-websocket-extensions",
             "http-request del-header x-request-id if !{ req.fhdr(x-request-id) -m reg ^[!-~]+$ }",
             f"http-request wait-for-body time {REQUEST_S}s if {{ req.hdr(content-length) -m int gt 0 }}",
             f"http-request wait-for-body time {REQUEST_S}s if {{ req.hdr(transfer-encoding) -m found }}",
@@ -119,11 +124,20 @@ def own_config(config: str, answers: Path, *, connections: int, per_client: int)
     ours = frozenset(line for lines in added.values() for line in lines)
     kept: list[str] = []
     section = ("", "")
+    asleep = False
     for line in config.splitlines():
         bare = line.strip()
         match = _SECTION.match(line)
         if match:
             section = (match[1], match[2])
+            asleep = section in _STREAMS and not (answers / f"{section[1]}.begun").exists()
+        if section in _STREAMS and bare.startswith("server "):
+            if not bare.endswith(" backup"):
+                asleep = False
+                (answers / f"{section[1]}.begun").touch()
+            elif asleep:
+                kept.append(line)
+                continue
         if section in _DROPPED_SECTIONS or _DROPPED_LINES.match(bare) or bare in ours:
             continue
         if section == _NO_APPLICATION and bare.startswith("http-request return status 404"):

@@ -44,6 +44,14 @@ _BY_REASON = (
         "Commits, checkpoints and openings of a journal that failed, by the disk's error (ENOSPC: it is full)",
     ),
 )
+_STREAM = (
+    ("connected", "raysignal_stream_clients", "Clients of the broadcast that came"),
+    ("sent", "raysignal_stream_messages", "Messages that were handed to clients of the broadcast"),
+    ("resumed", "raysignal_stream_resumed", "Clients of the broadcast that went on where they were"),
+    ("too_old", "raysignal_stream_too_old", "Clients of the broadcast that missed what was removed"),
+    ("other_epoch", "raysignal_stream_other_epoch", "Clients of the broadcast that came from another store"),
+)
+_SLOW = (("slow_seconds", "seconds"), ("slow_bytes", "bytes"))
 _GAUGES = (
     ("queue_depth", "raysignal_queue_depth", "Calls that wait for their record to become durable"),
     (
@@ -96,12 +104,30 @@ class _Observed(Collector):
             for reason, count in sorted(totals.items()):
                 family.add_metric([reason], count)
             yield family
+        yield from self._stream()
         yield self._commits()
         for key, name, text in _GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=["shard"])
             for index, shard in enumerate(self._shards):
                 gauge.add_metric([str(index)], shard[key])
             yield gauge
+
+    def _stream(self) -> Iterator[Metric]:
+        counts: Counter[str] = Counter()
+        for shard in self._shards:
+            counts.update(shard["stream"])
+        for key, name, text in _STREAM:
+            yield CounterMetricFamily(name, text, value=counts[key])
+        slow = CounterMetricFamily(
+            "raysignal_stream_slow_clients", "Clients of the broadcast closed as too slow, by the bound they met",
+            labels=["bound"],
+        )  # fmt: skip
+        for key, bound in _SLOW:
+            slow.add_metric([bound], counts[key])
+        yield slow
+        yield GaugeMetricFamily(
+            "raysignal_stream_connected", "Clients of the broadcast", value=counts["clients"]
+        )
 
     def _commits(self) -> Metric:
         counts = [

@@ -245,6 +245,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     from raysignal.runtime.model_signals import ModelSignals  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.portfolio_actors import PortfolioClient  # noqa: PLC0415 - needs Ray
     from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
+    from raysignal.serve.stream.deployment import APPLICATIONS, build_stream  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     joined_idle = settings.ray_address is not None and not serve.status().proxies
@@ -277,6 +278,9 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
                 serve.run(
                     build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
                 )
+            for name, stream in build_stream(settings, log_path=log_path).items():
+                with suppress(TimeoutError):
+                    serve.run(stream, name=name, route_prefix=APPLICATIONS[name], logging_config=None)
             wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)
             asyncio.run(desk.ready(within_s=None))
         yield Service(url, desk, settings)
@@ -311,10 +315,12 @@ def _put_away(
     from ray.exceptions import RayError  # noqa: PLC0415 - as above
 
     from raysignal.serve.app import APP_NAME  # noqa: PLC0415 - as above
+    from raysignal.serve.stream.deployment import APPLICATIONS  # noqa: PLC0415 - as above
 
     if not stop.lost:
-        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
-            serve.delete(APP_NAME)
+        for name in (*APPLICATIONS, APP_NAME):
+            with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+                serve.delete(name)
     if stop.lost:
         return  # with the cluster went all that could be told to end
     if serves:

@@ -1,13 +1,18 @@
-"""In how many shards a store is kept, which says where each portfolio's journal lies: `state/layout.json`."""
+"""In how many shards a store is kept, which says where each portfolio's journal lies: `state/layout.json`; and which
+store it is: `state/epoch.json`.
+"""
 
 import json
+import secrets
 import zlib
 from collections.abc import Callable
 
-from raysignal.engine.core.errors import JournalDamaged, SettingsError
+from raysignal.engine.core.errors import JournalDamaged, SettingsError, StoreError, StoreUnavailable
+from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.stores import Stores
 
 LAYOUT = "state/layout.json"
+EPOCH = "state/epoch.json"
 
 
 def stored_shards(stores: Stores) -> int | None:
@@ -59,10 +64,43 @@ def check_layout(stores: Stores, shards: int) -> None:
 
 
 def write_layout(stores: Stores, shards: int) -> None:
-    """Write down in how many shards a store is kept; raises what `check_layout` does if it says otherwise already."""
+    """Write down in how many shards a store is kept, and give it an id where it has none.
+
+    Raises what `check_layout` does if the store says otherwise already.
+    """
     check_layout(stores, shards)
     if stores.blobs.get(LAYOUT) is None:
         stores.blobs.put(LAYOUT, json.dumps({"shards": shards}).encode())
+    if stores.blobs.get(EPOCH) is None:
+        try:
+            stores.blobs.put(EPOCH, json.dumps({"epoch": secrets.token_hex(8)}).encode())
+        except StoreUnavailable:
+            raise
+        except StoreError:
+            pass  # another shard was quicker: a blob is written once
+
+
+def store_epoch(blobs: BlobStore) -> str:
+    """The id of a store, made once with it: sequences of a broadcast are those of one store alone.
+
+    Raises:
+        StoreUnavailable: nobody has opened the store yet.
+        JournalDamaged: the file does not say it.
+    """
+    data = blobs.get(EPOCH)
+    if data is None:
+        raise StoreUnavailable(f"the store has no {EPOCH} yet; it is written when the store is opened")
+    try:
+        epoch = json.loads(data)["epoch"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        epoch = None
+    if not isinstance(epoch, str) or not epoch:
+        raise JournalDamaged(
+            f'{EPOCH} is {data[:80]!r}; expected {{"epoch": "…"}}. Remove it, and the store gets another id when it is '
+            "opened: clients of the stream are told so",
+            file=EPOCH,
+        )
+    return epoch
 
 
 def shard_of(portfolio: str, shards: int) -> int:

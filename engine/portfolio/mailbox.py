@@ -32,6 +32,7 @@ from raysignal.engine.portfolio.receipts import (
 )
 from raysignal.engine.portfolio.refusal_log import RefusalLog, read_refusals, write_refusals
 from raysignal.engine.portfolio.shard import Checkpoint, PendingSubmission, Shard
+from raysignal.engine.portfolio.stream_rows import ShardTail
 
 T = TypeVar("T")
 
@@ -39,6 +40,9 @@ COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 
 _REFUSALS_EVERY_S = 5.0
 """Refusals are stored at once, and then so seldom: senders repeat their mistakes."""
+
+_STREAM_TELLS_S = 15.0
+"""A replica of the broadcast that has clients tells of them more often."""
 
 _VIEW_S = 1.0
 _ALTERNATING_FLUSHES = 10
@@ -132,6 +136,7 @@ class Mailbox:
         self._background = ThreadPoolExecutor(1, "checkpoint")
         self._news_now: asyncio.Future[None] | None = None
         self.counts = Counts()
+        self._streams: dict[str, tuple[float, dict[str, int]]] = {}
         self._refusals = RefusalLog()
         self._storing_refusals: asyncio.Task[None] | None = None
 
@@ -225,6 +230,20 @@ class Mailbox:
         await self._durable(shard, shard.sequence)
         return await self._aside(look)
 
+    async def tail(self, first: int, limit: int, wait_s: float) -> ShardTail:
+        """See `Shard.tail`; all of it is durable. Waits so many seconds for a row `first`, if there is none yet."""
+        shard = await self._opened()
+        tail = shard.tail(first, limit)
+        if first >= tail.end:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    while first >= tail.end:
+                        await asyncio.shield(self._news)
+                        shard = await self._opened()
+                        tail = shard.tail(first, limit)
+        await self._durable(shard, shard.sequence)
+        return tail
+
     async def ready(self) -> int:
         """The sequence number of the last durable record, once the shard is open and can commit."""
         shard = await self._opened()
@@ -256,6 +275,10 @@ class Mailbox:
         self._writer.shutdown()
         self._background.shutdown()
 
+    async def note_stream(self, replica: str, counts: dict[str, int]) -> None:
+        """Keep what a replica of the broadcast has counted since it began; `clients` are those it has now."""
+        self._streams[replica] = self._clock(), counts
+
     async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
         """Keep what was refused at the entrances: the last ones with their sentences, and how many by reason."""
         self._refusals.note(entries, counts)
@@ -276,11 +299,21 @@ class Mailbox:
             "refused": dict(self.counts.refused),
             "store_failures": dict(self.counts.store_failures),
             "refusals": dict(self.counts.refusals),
+            "stream": self._stream_counts(),
             "queue_depth": len(self._waiters),
             "rows_kept": 0 if shard is None else shard.rows_kept,
             "durable_sequence": 0 if shard is None else shard.durable,
             "epoch": 0 if shard is None else shard.journal.epoch,
         }
+
+    def _stream_counts(self) -> dict[str, int]:
+        """Of all replicas of the broadcast; one that says nothing any more has no clients."""
+        found: Counter[str] = Counter()
+        for told_at, counts in self._streams.values():
+            found.update(counts)
+            if self._clock() - told_at > _STREAM_TELLS_S:
+                found["clients"] -= counts["clients"]
+        return dict(found)
 
     async def _load_refusals(self, shard: Shard) -> None:
         if not self._refusals.loaded:

@@ -223,7 +223,7 @@ def made_receipts(
             made.append(None)
             continue
         action = _ACTIONS[action_code]
-        outcome, why = _OUTCOMES[own["outcome"][row]]
+        outcome, why = outcome_of(own["outcome"][row])
         made.append({
             "signal_id": signal_id,
             "portfolio": portfolio,
@@ -236,14 +236,24 @@ def made_receipts(
             "decision": {"action": action, "by": SIGNAL},
             "outcome": outcome,
             "reason": why,
-            "fill": _fill(policy, {name: column[row] for name, column in own.items()}),
+            "fill": fill_of(policy, {name: column[row] for name, column in own.items()}),
             "return": own["signal_return"][row],
             "performance": next(figures),
         })  # fmt: skip
         if own["closed_by"][row] != CloseReason.SIGNAL:
-            by, why = _CLOSED[own["closed_by"][row]]
-            made[-1]["closed"] = {"by": by, "price": own["exit_price"][row], "reason": why}
+            made[-1]["closed"] = closed_of(own["closed_by"][row], own["exit_price"][row])
     return made
+
+
+def closed_of(closed_by: int, exit_price: float) -> dict[str, Any]:
+    """What a bracket closed, for people."""
+    by, why = _CLOSED[closed_by]
+    return {"by": by, "price": exit_price, "reason": why}
+
+
+def outcome_of(code: int) -> tuple[str, str | None]:
+    """The name of an outcome, and why nothing, or only half, was traded."""
+    return _OUTCOMES[code]
 
 
 _ACTIONS = {int(action): action.name for action in Action}
@@ -251,8 +261,8 @@ _OUTCOMES = {int(outcome): (outcome.name.lower(), reason(outcome)) for outcome i
 _CLOSED = {int(by): (by.name.lower(), close_sentence(by)) for by in CloseReason}
 
 
-def _fill(policy: Policy, row: dict[str, Any]) -> dict[str, Any] | None:
-    """The last fill of a row: that of an order, else that of a bracket."""
+def fill_of(policy: Policy, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The last fill of a row of `LedgerRows`: that of an order, else that of a bracket."""
     quantity, price = row["fill_quantity"], row["fill_price"]
     bracket = row["closed_by"] != CloseReason.SIGNAL
     if bracket and row["position"] != 0.0:

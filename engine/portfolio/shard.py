@@ -15,6 +15,7 @@ When a write fails, the shard is of no more use: what it applied may not be dura
 """
 
 import sys
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -75,6 +76,7 @@ from raysignal.engine.portfolio.records import (
     read_record,
     renaming_record,
 )
+from raysignal.engine.portfolio.stream_rows import ShardTail, TailRows
 from raysignal.engine.portfolio.trade_files import write_trades
 
 _NO_ROWS = LedgerRows.empty(0)
@@ -153,6 +155,8 @@ class Shard:
         self._captured: Checkpoint | None = None
         self._checkpointing = False
         self.rows_kept = 0
+        self._tail: list[TailRows] = []
+        self._total = 0
         self.found = JournalEnd()
         """What the journal held when it was opened."""
 
@@ -287,7 +291,7 @@ class Shard:
                 told = None if told is None else told.take(fresh)
             self._queue(intake_record(name, encoded, told))
             rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None, codes, told)
-            self.rows_kept += accepted
+            self._note(portfolio)
         answer = Submission(
             judgement.taken, ordinal, errors, portfolio.standing(self.sequence),
             rows if receipts and all_fresh else None, accounts if receipts and all_fresh else None,
@@ -447,6 +451,9 @@ class Shard:
         for portfolio, _ in checkpoint.stretches:
             portfolio.writing = None
         self.identities.thaw(checkpoint.frozen)
+        assert checkpoint.position is not None
+        written = bisect_right(self._tail, checkpoint.position.sequence, key=lambda part: part.sequence)
+        del self._tail[:written]
         self._checkpointing = False
 
     def _checkpoint_is_due(self) -> bool:
@@ -546,7 +553,39 @@ class Shard:
             look = partial(rows_of_history, self.blobs, name, first, min(stop, end))
         return (lambda: replace(look(), renamed=renamed)) if renamed else look
 
+    def tail(self, first: int, limit: int) -> ShardTail:
+        """Rows of all portfolios in the order of the journal from row `first` of the shard on, at most `limit`.
+
+        None of them where the history holds row `first`: see `ShardTail.begins`.
+        """
+        begins = self._tail[0].number if self._tail else self._total
+        parts: list[TailRows] = []
+        if begins <= first < self._total:
+            stop = min(first + limit, self._total)
+            start = bisect_right(self._tail, first, key=lambda part: part.number) - 1
+            end = bisect_left(self._tail, stop, key=lambda part: part.number)
+            parts = [part.cut(first, stop) for part in self._tail[start:end]]
+        return ShardTail(begins, self._total, tuple(parts))
+
     # The parts
+
+    def _note(self, portfolio: Portfolio) -> None:
+        """Take note of the rows that were applied last."""
+        kept = portfolio.open.kept[-1]
+        self._tail.append(
+            TailRows(
+                self._total,
+                portfolio.name,
+                kept.first,
+                kept.sequence,
+                0,
+                kept.encoded,
+                kept.rows,
+                kept.decisions,
+            )
+        )
+        self._total += len(kept.rows)
+        self.rows_kept += len(kept.rows)
 
     def _queue(self, payload: list[bytes | memoryview]) -> None:
         self._waiting.append(payload)
@@ -616,6 +655,7 @@ class Shard:
             if history.written_up_to(blobs, portfolio.name) < portfolio.count:
                 return None
             shard.portfolios[portfolio.name] = portfolio
+            shard._total += portfolio.count
         return shard
 
     def _replay(self, record: JournalRecord) -> None:
@@ -632,7 +672,7 @@ class Shard:
             ordinals = portfolio.count + np.arange(len(batch))
             self.identities.add(portfolio_keys(batch.key, portfolio.name), ordinals, batch.content)
             portfolio.apply(batch, encoded, record.sequence, decisions=content.decisions)
-            self.rows_kept += len(batch)
+            self._note(portfolio)
         if self._checkpoint_is_due():
             checkpoint = self._capture()
             checkpoint.position = record.position

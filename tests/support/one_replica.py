@@ -74,6 +74,17 @@ class Desk:
     async def refusals(self, reason: str | None, source: str | None, limit: int) -> Any:
         return await self._mailbox.refusals(reason, source, limit)
 
+    async def tail(self, _shard: int, first: int, limit: int, wait_s: float) -> Any:
+        if self.broken is not None:
+            raise self.broken
+        return await self._mailbox.tail(first, limit, wait_s)
+
+    async def flush(self) -> None:
+        await self._mailbox.flush()
+
+    async def note_stream(self, replica: str, counts: dict[str, int]) -> None:
+        await self._mailbox.note_stream(replica, counts)
+
     async def observe(self) -> list[dict[str, Any]]:
         return [self._mailbox.observe()]
 

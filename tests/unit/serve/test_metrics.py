@@ -10,7 +10,7 @@ def shard(**changed: Any) -> dict[str, Any]:
     """What a mailbox observes of itself."""
     counts = Counts()
     plain = {name: getattr(counts, name) for name in Counts.__dataclass_fields__}
-    depths = {"queue_depth": 0, "rows_kept": 0, "durable_sequence": 0, "epoch": 1}
+    depths = {"queue_depth": 0, "rows_kept": 0, "durable_sequence": 0, "epoch": 1, "stream": {}}
     return plain | depths | changed
 
 
@@ -71,3 +71,13 @@ def test_the_page_for_prometheus_leaves_out_what_the_agent_does_not_know() -> No
     assert "raysignal_agent_behind " not in page
     assert "raysignal_agent_breaker_open" not in page
     assert "raysignal_agent" not in metrics_page([shard()], COMMIT_BUCKETS_S).decode()
+
+
+def test_clients_of_the_broadcast_are_counted_over_all_shards() -> None:
+    counts = {"connected": 9, "clients": 4, "slow_seconds": 2, "slow_bytes": 1, "sent": 70}
+    page = samples(metrics_page([shard(stream=counts), shard()], COMMIT_BUCKETS_S))
+    assert page["raysignal_stream_clients_total", ""] == 9
+    assert page["raysignal_stream_connected", ""] == 4
+    assert page["raysignal_stream_slow_clients_total", "seconds"] == 2
+    assert page["raysignal_stream_slow_clients_total", "bytes"] == 1
+    assert page["raysignal_stream_messages_total", ""] == 70

@@ -1,0 +1,236 @@
+"""The broadcast of one replica: follows the shards, encodes each message once, and hands it to its clients.
+
+It follows nothing while nobody listens. No Ray and no HTTP: whoever drives it hands in where the rows are, and how a
+client is sent something.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+import orjson
+
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.portfolio.stream_messages import StreamMessage, sequence_of
+from raysignal.engine.portfolio.stream_rows import StreamRows
+from raysignal.runtime.setting_areas import StreamSettings
+from raysignal.serve.stream.log import StreamLog, StreamSource
+from raysignal.serve.stream.recent import RecentMessages
+from raysignal.serve.stream.session import StreamSession, error_fields
+from raysignal.serve.stream.subscription import Cursor, shown_cursor
+
+SLOW = 4408
+"""The code with which a client is closed that does not read."""
+_ROWS_AT_ONCE = 512
+_WAIT_S = 20.0
+_AGAIN_S = 0.5
+_TICK_S = 1.0
+_END = 2**60
+
+
+class LiveSource(StreamSource, Protocol):
+    """Where rows are, and what is only sent live."""
+
+    async def performance(self, portfolio: str) -> dict[str, Any]:
+        """How a portfolio stands."""
+
+    async def report(self, counts: Mapping[str, int]) -> None:
+        """Keep what this replica has counted, for whoever reads the metrics."""
+
+    async def market(self) -> Sequence[Mapping[str, Any]]:
+        """What the live feeds see, one a symbol; `symbol` is among its fields."""
+
+
+class StreamHub:
+    """The broadcast of one replica.
+
+    Args:
+        source: where rows and figures are.
+        settings: bounds of a client, and of what is kept.
+        now_us: the present, UTC microseconds.
+        clock: seconds of a clock that only goes forward.
+
+    Attributes:
+        sessions: the clients.
+        recent: the last messages.
+        log: the messages before.
+        epoch: of the store; known once there is a client.
+        counts: clients by what became of them, and `sent` messages, since this began.
+    """
+
+    def __init__(
+        self,
+        source: LiveSource,
+        settings: StreamSettings,
+        *,
+        now_us: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.sessions: set[StreamSession] = set()
+        self.recent = RecentMessages(settings.recent_bytes)
+        self.log = StreamLog(source)
+        self.epoch = ""
+        self.counts: Counter[str] = Counter()
+        self._source = source
+        self._now_us = now_us
+        self._beginning = asyncio.Lock()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beat_at = 0.0
+        self._traded: dict[str, int] = {}
+        self._seen: dict[str, Mapping[str, Any]] = {}
+        self._trouble: str | None = None
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[StreamSession]:
+        """A client, which is sent what comes from now on until it subscribes to something else.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        async with self._beginning:
+            if not self._tasks:
+                await self._begin()
+            session = StreamSession(self)
+            self.sessions.add(session)
+        self.counts["connected"] += 1
+        try:
+            yield session
+        finally:
+            self.sessions.discard(session)
+            if not self.sessions:
+                await self._end()
+
+    async def rows(self, shard: int) -> int:
+        """How many rows a shard has by now."""
+        return (await self._source.tail(shard, _END, 1, 0.0)).end
+
+    def publish(self, messages: Sequence[StreamMessage]) -> None:
+        """Hand messages to all clients."""
+        self.recent.add(messages)
+        for session in self.sessions:
+            session.wake()
+
+    def live_message(
+        self,
+        kind: str,
+        cursor: Cursor | None = None,
+        *,
+        about: tuple[str | None, str | None] = (None, None),
+        **values: Any,
+    ) -> StreamMessage:
+        """A message that is only sent live, and up to where its reader has all; `about` a symbol and a portfolio."""
+        told = {
+            "type": kind, "sequence": shown_cursor(self.recent.heads if cursor is None else cursor),
+            "epoch": self.epoch, "time": format_instant(self._now_us()), **values,
+        }  # fmt: skip
+        return StreamMessage(None, 0, kind, *about, orjson.dumps(told, default=str).decode())
+
+    async def tick(self) -> None:
+        """What is due by the clock: slow clients are closed; heartbeats, figures and the market are told."""
+        now_s = self.clock()
+        for session in self.sessions:
+            self._judge(session, now_s)
+        if now_s - self._beat_at >= self.settings.heartbeat_s:
+            self._beat_at = now_s
+            self.publish([self.live_message("heartbeat")])
+        await self._tell_figures()
+        await self._tell_market()
+        await self._report()
+
+    async def _report(self) -> None:
+        await self._source.report({**self.counts, "clients": len(self.sessions)})
+
+    def _judge(self, session: StreamSession, now_s: float) -> None:
+        """Close a client that is too slow."""
+        if session.closing is not None:
+            return
+        since = session.sending_since
+        if since is not None and now_s - since > self.settings.slow_s:
+            self.counts["slow_seconds"] += 1
+            session.close(SLOW, f"nothing was read for {self.settings.slow_s:g} s; come back and resume")
+        elif session.bytes_behind > self.settings.slow_bytes:
+            self.counts["slow_bytes"] += 1
+            session.close(SLOW, f"more than {self.settings.slow_bytes} bytes behind; come back and resume")
+
+    async def _begin(self) -> None:
+        """Follow the shards from now on."""
+        self.epoch = await self._source.epoch()
+        shards = range(self._source.shards)
+        ends = await asyncio.gather(*(self.rows(shard) for shard in shards))
+        self.recent = RecentMessages(self.settings.recent_bytes)
+        for shard, end in zip(shards, ends, strict=True):
+            self.recent.begin(shard, sequence_of(end, -1))
+        self._beat_at = self.clock()
+        self._tasks = [asyncio.create_task(self._follow(shard, end)) for shard, end in enumerate(ends)]
+        self._tasks.append(asyncio.create_task(self._tick_on()))
+
+    async def _end(self) -> None:
+        """Nobody listens any more."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await self._report()
+
+    async def _follow(self, shard: int, row: int) -> None:
+        """Publish the messages of a shard from a row on, until cancelled."""
+        while True:
+            try:
+                tail = await self._source.tail(shard, row, _ROWS_AT_ONCE, _WAIT_S)
+                if row < tail.begins:  # they went to the history before they were seen here
+                    end = min(row + _ROWS_AT_ONCE, tail.begins)
+                    parts = await self._source.history(shard, row, end - row, tail.begins)
+                elif tail.parts:
+                    end = tail.parts[-1].end
+                    parts = [StreamRows.of_tail(part) for part in tail.parts]
+                else:
+                    continue
+                messages = await self.log.messages(shard, parts)
+            except RaysignalError as error:
+                if self._trouble != str(error):
+                    self._trouble = str(error)
+                    self.publish([self.live_message("error", shard=shard, **error_fields(error))])
+                await asyncio.sleep(_AGAIN_S)
+                continue
+            self._trouble = None
+            row = end
+            self.publish(messages)
+            self.recent.heads[shard] = sequence_of(row, -1)
+            self._traded.update((part.portfolio, shard) for part in parts)
+
+    async def _tick_on(self) -> None:
+        while True:
+            await asyncio.sleep(min(_TICK_S, self.settings.heartbeat_s))
+            await self.tick()
+
+    async def _tell_figures(self) -> None:
+        """The figures of portfolios that something was sent about since."""
+        traded, self._traded = self._traded, {}
+        for portfolio in traded:
+            try:
+                figures = await self._source.performance(portfolio)
+            except RaysignalError:
+                self._traded.setdefault(portfolio, traded[portfolio])
+            else:
+                self.publish([self.live_message("performance", about=(None, portfolio), **_without(figures))])
+
+    async def _tell_market(self) -> None:
+        """What the feeds see, where it changed."""
+        try:
+            seen = await self._source.market()
+        except RaysignalError:
+            return
+        for update in seen:
+            name = str(update["name"])
+            if self._seen.get(name) != update:
+                self._seen[name] = update
+                self.publish([self.live_message("market_update", about=(update["symbol"], None), **update)])
+
+
+def _without(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures without the name that a message has for something else."""
+    return {name: value for name, value in figures.items() if name != "sequence"}
