@@ -97,7 +97,7 @@ def record(folder: Path, minutes: int, seed: int) -> tuple[Events, Counter[str]]
     headers = headers_of(instruments.values())
     player = SessionPlayer(config, instruments, listings, headers)
     with SessionWriter(session) as writer:
-        write_about(session, CONFIG, instruments, listings, headers)
+        write_about(session, CONFIG, config, instruments, listings, headers)
         driver = player.go_live(Both(writer, log))
         for each in venues.values():
             each.follow(

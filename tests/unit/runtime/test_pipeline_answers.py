@@ -211,7 +211,7 @@ def recorded(folder: Path, text: str, bars: Bars, advise: Any = None) -> tuple[E
     instruments = {"BTC": file_instrument("BTC")}
     pipeline = build(config, instruments)
     with SessionWriter(folder) as writer:
-        write_about(folder, text, instruments)
+        write_about(folder, text, config, instruments)
         driver = PathDriver(
             pipeline.path, pipeline.portfolio, pipeline.venue, log=Told(writer, events),
             market=candle_market(config, instruments),
