@@ -26,12 +26,12 @@ from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.pipeline.recent import RecentEvents
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.runtime.detached_actor import DetachedActor
-from raysignal.runtime.feed_actors import json_lines
 from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
+from raysignal.runtime.venue_feeds import json_lines
 
 _PATIENCE_S = 10.0
 _ANSWER_S = 10.0

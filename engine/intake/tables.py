@@ -261,14 +261,14 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
             numbers[name] = feature.numbers if whole else feature.numbers[rows]
         if feature.texts is not None:
             texts[name] = feature.texts if whole else feature.texts.take(rows)
-    return SignalBatch.of(
+    batch = SignalBatch.of(
         timestamp_us=timestamp_us[rows], action=action[rows], price=price[rows],
         symbols=coded["symbol"][0], symbol=coded["symbol"][1],
         sources=coded["source"][0], source=coded["source"][1],
         signal_id=ids if whole else ids.take(rows),
-        numbers=numbers, texts=texts, row=rows + block.first_row,
-        terms=None if terms is None else terms[rows],
+        numbers=numbers, texts=texts,
     )  # fmt: skip
+    return replace(batch.with_terms(None if terms is None else terms[rows]), row=rows + block.first_row)
 
 
 def _stamp_cells(block: RowBlock, named: NamedFields, clear: BoolArray) -> tuple[pa.Array, bool]:
