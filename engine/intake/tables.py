@@ -24,18 +24,20 @@ from raysignal.engine.core.instants import (
 )
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.terms import TERMS
-from raysignal.engine.intake.field_names import (
+from raysignal.engine.intake.field_rules import (
     ALIASES,
+    BOUNDS,
+    LEVELS,
     NAMES_FIELDS,
     NamedFields,
     check_feature_name,
     fields_in,
+    number_in,
 )
 from raysignal.engine.intake.fields import MAX_FEATURES, check_order, signal_of, stamps_in
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
-from raysignal.engine.intake.terms import BOUNDS, LEVELS
 from raysignal.engine.intake.values import (
     FeatureColumn,
     clock_rows,
@@ -54,7 +56,6 @@ from raysignal.engine.intake.values import (
     read_numbers,
     read_prices,
 )
-from raysignal.engine.intake.written_numbers import number_in
 
 MAX_ERRORS = 1000
 _NO = pa.scalar(value=False)

@@ -23,7 +23,7 @@ from raysignal.engine.core.errors import InputError, InvalidField, NotFound, Ray
 from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_file
-from raysignal.engine.intake.field_names import FIELD_OF, check_names
+from raysignal.engine.intake.field_rules import FIELD_OF, check_names
 from raysignal.engine.journal.dedup import first_in_batch
 from raysignal.engine.portfolio.signal_file_report import SignalFileReport
 from raysignal.experiments.notebook.study import Study

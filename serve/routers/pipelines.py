@@ -6,9 +6,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.intake.field_names import is_unicode
-from raysignal.serve.bodies import read_object
-from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters
+from raysignal.engine.intake.field_rules import is_unicode
+from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters, read_object
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
 from raysignal.serve.schemas.pipelines import (
