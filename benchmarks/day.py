@@ -56,6 +56,7 @@ from raysignal.engine.market.venues.protocol import RestRequest
 from raysignal.engine.pipeline.market_pipeline import MarketPipeline, PipelineOptions
 from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.market import MarketMoves
 from raysignal.loopback.exchanges.unplugged import Unplugged
 from raysignal.runtime.feeds import bars_of_history
 
@@ -304,8 +305,8 @@ class Day:
 
     def _market(self) -> GeneratedExchange:
         return GeneratedExchange(
-            self.terms.venue, seed=self.terms.seed, start_us=START_US, symbols=["BTCUSDT"], step_us=STEP_US,
-            regime_s=self.terms.regime_s,
+            self.terms.venue, seed=self.terms.seed, start_us=START_US, symbols=["BTCUSDT"],
+            market=MarketMoves(step_us=STEP_US, regime_s=self.terms.regime_s),
         )  # fmt: skip
 
     def _bars(self, from_us: int) -> list[Bar]:

@@ -14,8 +14,9 @@ from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.books import OrderBook
 from raysignal.engine.market.venues.levels import read_levels
-from raysignal.engine.portfolio import ledger, performance, price_jumps
+from raysignal.engine.portfolio import admission, ledger, performance
 from raysignal.engine.portfolio import sweep as sweeping
+from raysignal.engine.portfolio.portfolio import NO_SIGNAL_YET_US
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies import registry
@@ -46,8 +47,8 @@ def warm() -> None:
     OrderBook(Instrument("", "")).change(read_levels(Raw(b'[["1","1"]]'), 0, 0), [])
     read_batch(_LINES, "application/x-ndjson", Reading())
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
-    price_jumps.check(
-        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NO_SIGNAL_YET_US),
+    admission.check_prices(
+        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, NO_SIGNAL_YET_US),
         np.full(1, np.nan), 5.0, accept_jump=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:

@@ -29,7 +29,7 @@ from raysignal.engine.core.instants import parse_bar, zone_named
 from raysignal.engine.core.policy import check_portfolio_name
 from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.intake import Reading
-from raysignal.engine.intake.field_names import ALIASES
+from raysignal.engine.intake.field_rules import ALIASES
 from raysignal.engine.intake.fields import name_of
 from raysignal.engine.intake.templates import check_template
 from raysignal.engine.journal.blobs import BlobStore

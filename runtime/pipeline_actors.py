@@ -30,13 +30,13 @@ from raysignal.runtime.advisers import own_adviser
 from raysignal.runtime.agent_models import AgentModels
 from raysignal.runtime.agent_settings import model_of
 from raysignal.runtime.detached_actor import DetachedActor
-from raysignal.runtime.feed_actors import json_lines
 from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.model_asker import Advise
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
+from raysignal.runtime.venue_feeds import json_lines
 
 _PATIENCE_S = 10.0
 _ANSWER_S = 10.0

@@ -30,9 +30,17 @@ from raysignal.engine.portfolio.receipts import (
 from raysignal.engine.portfolio.stream_rows import ShardTail
 from raysignal.runtime.bootstrap import build_mailbox
 from raysignal.runtime.detached_actor import DetachedActor
-from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
+from raysignal.runtime.direct import (
+    ConnectionBroken,
+    DirectLine,
+    DirectLines,
+    DirectServer,
+    decode_answer,
+    decode_request,
+    encode_answer,
+    encode_request,
+)
 from raysignal.runtime.settings import Settings
-from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 T = TypeVar("T")
 

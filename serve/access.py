@@ -282,9 +282,9 @@ class Credentials:
         return f"no credentials; expected {' or '.join(ways)}"
 
 
-def check_host(configured: str, listening: str) -> None:
-    """Raise `SettingsError` where Ray Serve listens elsewhere than the settings say."""
-    if configured != listening:
+def check_host(configured: str, listening: str | None) -> None:
+    """Raise `SettingsError` where Ray Serve is known to listen elsewhere than the settings say."""
+    if listening is not None and configured != listening:
         raise SettingsError(
             f"{PREFIX}HTTP__HOST is {configured!r}, but Ray Serve listens on {listening!r}, as the `http_options` say "
             "it was started with; expected the same address in both"
@@ -305,9 +305,19 @@ def host_name(host: str) -> str | None:
     return None if match is None else match[1].strip("[]").removesuffix(".")
 
 
-def refuse_open_door(host: str, access: Credentials) -> None:
-    """Raise `SettingsError` where others could reach the service and nobody would ask them who they are."""
-    if access.open and not is_loopback(host):
+def refuse_open_door(host: str | None, access: Credentials) -> None:
+    """Raise `SettingsError` where others could reach the service and nobody would ask them who they are.
+
+    Args:
+        host: the address that Ray Serve listens on; None: nobody says, so it counts as one that others reach.
+        access: of the service.
+    """
+    if access.open and host is None:
+        raise SettingsError(
+            f"which address Ray Serve listens on is not known, since the cluster's dashboard does not answer; expected "
+            f"{PREFIX}HTTP__API_KEY or {PREFIX}HTTP__WEBHOOK_SECRET to be set, or a cluster with a dashboard"
+        )
+    if access.open and host is not None and not is_loopback(host):
         raise SettingsError(
             f"Ray Serve listens on {host!r}, which others can reach; expected {PREFIX}HTTP__API_KEY or "
             f"{PREFIX}HTTP__WEBHOOK_SECRET to be set, or http_options.host to be a loopback address"

@@ -8,8 +8,11 @@ import os
 import sys
 from typing import Any
 
+import ray
 from ray import serve
-from ray.serve.context import _get_global_client
+from ray.dashboard.modules.serve.sdk import ServeSubmissionClient
+from ray.job_submission import JobSubmissionClient
+from ray.serve.schema import ServeInstanceDetails
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
@@ -27,15 +30,22 @@ MAX_ONGOING = 1024
 
 
 class Edge:
-    """One replica: the clients of the actors, and the application over them."""
+    """One replica: the clients of the actors, and the application over them.
 
-    def __init__(self, settings: Settings, log_path: str | None) -> None:
+    Args:
+        settings: of the service.
+        log_path: as in `serve.logs.open_log`.
+        host: the address that Ray Serve was started with; None: it is asked for.
+    """
+
+    def __init__(self, settings: Settings, log_path: str | None, host: str | None) -> None:
         restrict_new_files()
         # Batches are read on a thread; single signals shall not wait long for the interpreter.
         sys.setswitchinterval(0.001)
         access = Credentials.of(settings)
-        refuse_open_door(listening_on(), access)
-        check_host(settings.http.host, listening_on())
+        host = host or published_host()
+        refuse_open_door(host, access)
+        check_host(settings.http.host, host)
         warm_requests()
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         warn_of_few_descriptors(log, descriptors())
@@ -70,8 +80,8 @@ def warn_of_few_descriptors(log: FilteringBoundLogger, allowed: int) -> None:
         )  # fmt: skip
 
 
-def build(settings: Settings, *, log_path: str | None = None) -> serve.Application:
-    """The application of these settings; `log_path` as in `serve.logs.open_log`, on the replicas' machine."""
+def build(settings: Settings, *, log_path: str | None = None, host: str | None = None) -> serve.Application:
+    """The application of these settings, of `Edge`'s arguments; `log_path` is on the replicas' machine."""
     deployment: Any = serve.deployment(
         serve.ingress()(Edge),
         name="Edge",
@@ -83,7 +93,7 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
         # One line a request is written by `ErrorMiddleware`, with more in it.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    application: serve.Application = deployment.bind(settings, log_path)
+    application: serve.Application = deployment.bind(settings, log_path, host)
     return application
 
 
@@ -92,9 +102,17 @@ def app(args: dict[str, Any]) -> serve.Application:
     return build(load_settings(os.environ, **args))
 
 
-def listening_on() -> str:
-    """The address that Ray Serve listens on, which its own configuration says and not these settings."""
-    client = _get_global_client()
-    assert client is not None
-    host: str | None = client.http_config.host
-    return host or "0.0.0.0"  # noqa: S104 - that is what Ray Serve takes None for
+def published_host() -> str | None:
+    """The address that Ray Serve listens on, as the cluster's dashboard publishes it; None: it does not."""
+    try:
+        dashboard = JobSubmissionClient(ray.get_runtime_context().gcs_address).get_address()
+        details = ServeInstanceDetails(**ServeSubmissionClient(dashboard).get_serve_details())
+    except (OSError, RuntimeError):
+        return None
+    # With RAY_ADDRESS in the environment, that may have been another cluster.
+    ours = serve.get_replica_context().replica_id.unique_id
+    deployments = (each for app in details.applications.values() for each in app.deployments.values())
+    listed = any(replica.replica_id == ours for each in deployments for replica in each.replicas)
+    if not listed or details.http_options is None:
+        return None
+    return details.http_options.host or "0.0.0.0"  # noqa: S104 - that is what Ray Serve takes None for

@@ -20,9 +20,9 @@ from raysignal.runtime.agent_settings import why_off
 from raysignal.runtime.hooks import KnownHooks
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
-from raysignal.serve.bodies import read_body
 from raysignal.serve.micro_batcher import MicroBatcher
 from raysignal.serve.model_signals import SignalGenerator
+from raysignal.serve.parameters import read_body
 from raysignal.serve.refusals import RefusalReporter
 
 if TYPE_CHECKING:

@@ -249,6 +249,8 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     joined_idle = settings.ray_address is not None and not serve.status().proxies
+    # Where Ray Serve runs already, it keeps the address that it was started with.
+    host = settings.http.host if settings.ray_address is None or joined_idle else None
     desk = PortfolioClient.connect(settings)
     agent: Agent | None = None
     feeds: Feeds | None = None
@@ -275,10 +277,9 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
             # What keeps a store from opening is said by its actor; Ray Serve would say that a deployment failed.
             asyncio.run(desk.ready(within_s=None))
             with suppress(TimeoutError):
-                serve.run(
-                    build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
-                )
-            for name, stream in build_stream(settings, log_path=log_path).items():
+                application = build(settings, log_path=log_path, host=host)
+                serve.run(application, name=APP_NAME, route_prefix="/", logging_config=None)
+            for name, stream in build_stream(settings, log_path=log_path, host=host).items():
                 with suppress(TimeoutError):
                     serve.run(stream, name=name, route_prefix=APPLICATIONS[name], logging_config=None)
             wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)

@@ -44,8 +44,7 @@ from raysignal.engine.core.terms import (
 from raysignal.engine.portfolio import account as held
 from raysignal.engine.portfolio import policy_columns as by
 from raysignal.engine.portfolio.account import BRACKET_SIZE
-from raysignal.engine.portfolio.brackets import crossed, follow, guard, reach, said
-from raysignal.engine.portfolio.fills import CLOSE
+from raysignal.engine.portfolio.fills import CLOSE, crossed, follow, guard, reach, said
 from raysignal.engine.portfolio.policy_columns import policy_vector
 
 NOT_KNOWN_US = np.iinfo(np.int64).max
@@ -277,7 +276,7 @@ def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, end
         place = waiting[place, _NEXT]
 
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 27ecf919.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 21306cf6.
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -163,12 +163,11 @@ class SignalBatch:
         signal_id: TextColumn | None = None,
         numbers: dict[str, Float64Array] | None = None,
         texts: dict[str, TextColumn] | None = None,
-        row: Int64Array | None = None,
-        terms: Float64Array | None = None,
     ) -> "SignalBatch":
         """A batch of values that are already valid: ids are derived where empty, digests computed.
 
-        Features without any value are dropped, infinite numbers must have been refused before.
+        Features without any value are dropped, infinite numbers must have been refused before. Rows are numbered as
+        they stand here; terms come by `with_terms`.
         """
         n = timestamp_us.shape[0]
         timestamp_us = np.ascontiguousarray(timestamp_us, np.int64)
@@ -196,17 +195,20 @@ class SignalBatch:
             add_numbers(content, digest, values)
         for column, digest in zip(kept_texts.values(), digest_names(kept_texts, 2), strict=True):
             add_texts(content, digest, column.data, column.offsets)
-        if terms is not None and bool(np.isnan(terms).all()):
-            terms = None
-        if terms is not None:
-            # As features of these names are: a signal that was taken in while they were is still the same.
-            for place, digest in enumerate(digest_names(TERMS, 2)):
-                add_numbers(content, digest, np.ascontiguousarray(terms[:, place]))
         return cls(
             timestamp_us, action, price, symbol, tuple(symbols), source, tuple(sources), ids, derived,
-            ids.keys(), content, kept_numbers, kept_texts,
-            np.arange(n, dtype=np.int64) if row is None else row, terms,
+            ids.keys(), content, kept_numbers, kept_texts, np.arange(n, dtype=np.int64),
         )  # fmt: skip
+
+    def with_terms(self, terms: Float64Array | None) -> "SignalBatch":
+        """These signals, which have none, with terms, float64[n, 6]; unchanged where there are none."""
+        if terms is None or bool(np.isnan(terms).all()):
+            return self
+        content = self.content.copy()
+        # As features of these names are: a signal that was taken in while they were is still the same.
+        for place, digest in enumerate(digest_names(TERMS, 2)):
+            add_numbers(content, digest, np.ascontiguousarray(terms[:, place]))
+        return replace(self, content=content, terms=terms)
 
     @classmethod
     def of_signals(cls, signals: Sequence[Signal]) -> "SignalBatch":
@@ -229,8 +231,7 @@ class SignalBatch:
             symbol=symbol, symbols=symbols, source=source, sources=sources,
             signal_id=TextColumn.of([signal.signal_id for signal in signals]),
             numbers=numbers, texts={name: TextColumn.of(values) for name, values in texts.items()},
-            terms=np.array([signal.terms for signal in signals], np.float64).reshape(n, len(TERMS)),
-        )  # fmt: skip
+        ).with_terms(np.array([signal.terms for signal in signals], np.float64).reshape(n, len(TERMS)))  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.timestamp_us)
@@ -275,11 +276,12 @@ class SignalBatch:
             "" if derived else text
             for text, derived in zip(self.signal_id.to_list(), self.derived, strict=True)
         ]
-        return SignalBatch.of(
+        batch = SignalBatch.of(
             timestamp_us=timestamp_us, action=self.action, price=self.price, symbol=self.symbol, symbols=self.symbols,
             source=self.source, sources=self.sources, signal_id=TextColumn.of(ids), numbers=self.numbers,
-            texts=self.texts, row=self.row, terms=self.terms,
+            texts=self.texts,
         )  # fmt: skip
+        return replace(batch.with_terms(self.terms), row=self.row)
 
     def take(self, indices: npt.NDArray[Any]) -> "SignalBatch":
         """The rows at `indices`, in that order."""

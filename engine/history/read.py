@@ -324,8 +324,7 @@ def signals_of(table: pa.Table) -> SignalBatch:
         signal_id=TextColumn.of_arrow(table["signal_id"]),
         numbers=numbers_of(table["feature_numbers"]),
         texts=texts_of(table["feature_texts"]),
-        terms=terms_of(table),
-    )
+    ).with_terms(terms_of(table))
 
 
 def terms_of(table: pa.Table) -> Float64Array | None:

@@ -11,13 +11,12 @@ from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InputError, InvalidField
 from raysignal.engine.core.instants import is_stamp
 from raysignal.engine.intake.cells import ScannedCells, copy_quoted
-from raysignal.engine.intake.field_names import NAMELESS, TICKER, fields_in
+from raysignal.engine.intake.field_rules import NAMELESS, TICKER, fields_in, number_in
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import BROKEN, MAX_COLUMNS, MORE, cell_ends, scan_records
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS, check_unicode, text_start
 from raysignal.engine.intake.tables import RowBlock, require_columns
-from raysignal.engine.intake.written_numbers import number_in
 
 _EXPECTED = "CSV with a header"
 _BROKEN = "a quoted cell does not end, or goes on after its closing quote"

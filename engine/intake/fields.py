@@ -16,34 +16,35 @@ from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrde
 from raysignal.engine.core.instants import EXPECTED_STAMP, format_instant, is_time_of_day, parse_instant
 from raysignal.engine.core.secrets import hide_secrets, is_secret_name
 from raysignal.engine.core.signals import Action, Signal
-from raysignal.engine.intake.field_names import (
+from raysignal.engine.intake.field_rules import (
     ALIASES,
+    BLANKS,
     FIELD_OF,
+    INFINITE,
+    MAX_PRICE,
+    MIN_PRICE,
     NAMES_FIELDS,
     NO_FIELDS,
+    NOT_A_NUMBER,
     REQUIRED,
     UNNAMED,
     NamedFields,
+    as_float,
     check_feature_name,
     check_keys,
     fields_in,
-    is_unicode,
-    shown_name,
-)
-from raysignal.engine.intake.reading import Reading
-from raysignal.engine.intake.templates import MAX_DEPTH, Template, flattened, plain_words
-from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE, is_price_only, terms_of
-from raysignal.engine.intake.written_numbers import (
-    BLANKS,
-    INFINITE,
-    NOT_A_NUMBER,
-    as_float,
     is_missing,
+    is_price_only,
+    is_unicode,
     number_in,
     number_of,
     separators_of,
+    shown_name,
+    terms_of,
     written_number,
 )
+from raysignal.engine.intake.reading import Reading
+from raysignal.engine.intake.templates import MAX_DEPTH, Template, flattened, plain_words
 
 MAX_NAME = 64
 MAX_ID = 128

@@ -12,7 +12,7 @@ from pyarrow import types
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge, InvalidField
-from raysignal.engine.intake.field_names import TICKER, fields_in
+from raysignal.engine.intake.field_rules import TICKER, fields_in
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.single import unreadable

@@ -8,9 +8,8 @@ from zoneinfo import ZoneInfo
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US
-from raysignal.engine.intake.field_names import REQUIRED, check_names
+from raysignal.engine.intake.field_rules import REQUIRED, SEPARATORS, check_names
 from raysignal.engine.intake.templates import Template, strategy_body, template_for
-from raysignal.engine.intake.written_numbers import SEPARATORS
 
 
 @dataclass(frozen=True, slots=True)

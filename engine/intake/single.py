@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 from raysignal.engine.core.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
 from raysignal.engine.core.secrets import hide_secrets
 from raysignal.engine.core.signals import Signal
-from raysignal.engine.intake.field_names import check_keys, shown_name
+from raysignal.engine.intake.field_rules import check_keys, shown_name
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.templates import RepeatedKeys, text_template

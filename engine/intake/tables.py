@@ -24,18 +24,20 @@ from raysignal.engine.core.instants import (
 )
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.terms import TERMS
-from raysignal.engine.intake.field_names import (
+from raysignal.engine.intake.field_rules import (
     ALIASES,
+    BOUNDS,
+    LEVELS,
     NAMES_FIELDS,
     NamedFields,
     check_feature_name,
     fields_in,
+    number_in,
 )
 from raysignal.engine.intake.fields import MAX_FEATURES, check_order, signal_of, stamps_in
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
-from raysignal.engine.intake.terms import BOUNDS, LEVELS
 from raysignal.engine.intake.values import (
     FeatureColumn,
     clock_rows,
@@ -54,7 +56,6 @@ from raysignal.engine.intake.values import (
     read_numbers,
     read_prices,
 )
-from raysignal.engine.intake.written_numbers import number_in
 
 MAX_ERRORS = 1000
 _NO = pa.scalar(value=False)
@@ -261,14 +262,14 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
             numbers[name] = feature.numbers if whole else feature.numbers[rows]
         if feature.texts is not None:
             texts[name] = feature.texts if whole else feature.texts.take(rows)
-    return SignalBatch.of(
+    batch = SignalBatch.of(
         timestamp_us=timestamp_us[rows], action=action[rows], price=price[rows],
         symbols=coded["symbol"][0], symbol=coded["symbol"][1],
         sources=coded["source"][0], source=coded["source"][1],
         signal_id=ids if whole else ids.take(rows),
-        numbers=numbers, texts=texts, row=rows + block.first_row,
-        terms=None if terms is None else terms[rows],
+        numbers=numbers, texts=texts,
     )  # fmt: skip
+    return replace(batch.with_terms(None if terms is None else terms[rows]), row=rows + block.first_row)
 
 
 def _stamp_cells(block: RowBlock, named: NamedFields, clear: BoolArray) -> tuple[pa.Array, bool]:

@@ -39,6 +39,19 @@ from raysignal.engine.core.instants import (
     parse_instant,
 )
 from raysignal.engine.core.signals import Action
+from raysignal.engine.intake.field_rules import (
+    BLANKS,
+    MAX_PRICE,
+    MIN_PRICE,
+    NOT_A_NUMBER,
+    PLAIN_NUMBER,
+    is_missing,
+    is_not_said,
+    number_in,
+    separators_of,
+    written_number,
+    yes_or_no,
+)
 from raysignal.engine.intake.fields import (
     MAX_ID,
     MAX_TEXT_BYTES,
@@ -49,17 +62,6 @@ from raysignal.engine.intake.fields import (
 )
 from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import among
-from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE, yes_or_no
-from raysignal.engine.intake.written_numbers import (
-    BLANKS,
-    NOT_A_NUMBER,
-    PLAIN_NUMBER,
-    is_missing,
-    is_not_said,
-    number_in,
-    separators_of,
-    written_number,
-)
 
 _REFUSED = object()
 _HALF_DAY = timedelta(hours=12)

@@ -27,6 +27,7 @@ Identities are kept for ever in bounded memory (`engine.journal.dedup`), with a 
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -56,9 +57,6 @@ from raysignal.engine.pipeline.bus import (
     encode_event,
     identity_of,
 )
-
-CHECKPOINT_EVENTS = 65_536
-"""After so many events identities and state are written beside the journal."""
 
 _SEEDS = (1, 2)
 
@@ -106,6 +104,22 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StageRecord).decode
 
 
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """How much a stage may leave undone.
+
+    Attributes:
+        checkpoint_events: after so many events identities and state are written beside the journal.
+        publish_wait_s: for how long there may be no room in a stream that it speaks to.
+    """
+
+    checkpoint_events: int = 65_536
+    publish_wait_s: float = 10.0
+
+
+_LIMITS = StageLimits()
+
+
 class DurableStage:
     """See the module. Once a call has raised anything but `StoreUnavailable` of the bus, open it anew.
 
@@ -126,8 +140,7 @@ class DurableStage:
         blobs: BlobStore,
         cache_dir: Path,
         journal: Journal,
-        checkpoint_events: int,
-        publish_wait_s: float,
+        limits: StageLimits,
     ) -> None:
         self._stage, self._bus = stage, bus
         self._streams, self._group, self._consumer, self._route = tuple(streams), group, consumer, route
@@ -139,8 +152,7 @@ class DurableStage:
         self._to_acknowledge: list[Delivery] = []
         self._unread: dict[str, StreamPosition] = {}  # what is looked through first, and from where on
         self._claiming = True
-        self._checkpoint_events, self._since_checkpoint = checkpoint_events, 0
-        self._publish_wait_s = publish_wait_s
+        self._limits, self._since_checkpoint = limits, 0
         self._whole = True
         self.taken = self.repeated = 0
 
@@ -157,8 +169,7 @@ class DurableStage:
         stores: Stores,
         cache_dir: Path,
         accept_loss: bool = False,
-        checkpoint_events: int = CHECKPOINT_EVENTS,
-        publish_wait_s: float = 10.0,
+        limits: StageLimits = _LIMITS,
     ) -> Self:
         """Take the group's journal over, and go on where it ends.
 
@@ -172,8 +183,7 @@ class DurableStage:
             stores: where journal, identities and snapshots lie.
             cache_dir: a local folder for copies of the identities.
             accept_loss: a person has said that events which the bus has lost are not waited for.
-            checkpoint_events: after so many events there is a checkpoint.
-            publish_wait_s: for how long there may be no room in a stream that it speaks to.
+            limits: of checkpoints and of waiting.
 
         Raises:
             EventsLost: the bus does not hold what the journal says it held, or still needs.
@@ -184,7 +194,7 @@ class DurableStage:
         journal = Journal.open(store, after=snapshot.position if snapshot else None)
         durable = cls(
             stage, bus, streams=streams, group=group, consumer=consumer, route=route, blobs=stores.blobs,
-            cache_dir=cache_dir, journal=journal, checkpoint_events=checkpoint_events, publish_wait_s=publish_wait_s,
+            cache_dir=cache_dir, journal=journal, limits=limits,
         )  # fmt: skip
         try:
             last: Iterable[Said] = durable._rebuild(snapshot)
@@ -310,7 +320,7 @@ class DurableStage:
             stream = self._to_publish[0].stream
             some = [word.event for word in self._to_publish if word.stream == stream]
             if stream is not None:
-                self._bus.publish(stream, some, wait_s=self._publish_wait_s)
+                self._bus.publish(stream, some, wait_s=self._limits.publish_wait_s)
             self._to_publish = deque(word for word in self._to_publish if word.stream != stream)
         self._bus.acknowledge(self._group, self._to_acknowledge)
         self._to_acknowledge = []
@@ -387,7 +397,9 @@ class DurableStage:
 
     def _checkpoint_if_due(self, position: JournalPosition) -> None:
         """Write identities and state beside the journal; they hold all up to a record of it."""
-        if self._since_checkpoint < self._checkpoint_events or not isinstance(self._stage, RestorableStage):
+        if self._since_checkpoint < self._limits.checkpoint_events or not isinstance(
+            self._stage, RestorableStage
+        ):
             return
         self._journal.check_current()
         frozen = self._identities.freeze()

@@ -6,7 +6,7 @@ configuration: the same step each time, so that all of them end on the same byte
 
 What a row does, in this order:
 
-0. What is held meets its bracket, if it has one: `brackets.crossed` says which level the row met, and the position is
+0. What is held meets its bracket, if it has one: `fills.crossed` says which level the row met, and the position is
    closed there, with fee and slippage as in any fill. Stop and target are the signal's own, else the policy's, as far
    from the price of the row that opened the position; what is trailed is the best price of the rows since then. The
    range of a row's bar (`high`, `low`) counts where it is known: the bar was before the row's own order.

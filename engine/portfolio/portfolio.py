@@ -14,8 +14,10 @@ from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.price_jumps import NO_SIGNAL_YET_US
 from raysignal.engine.portfolio.receipts import PortfolioStatus
+
+NO_SIGNAL_YET_US = np.iinfo(np.int64).min
+"""The high-water mark of a symbol that has had no signal."""
 
 
 @dataclass(frozen=True, slots=True)

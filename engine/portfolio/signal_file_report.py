@@ -27,7 +27,7 @@ from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.engine.intake.checked_file import CHUNK_ROWS, ERRORS_KEPT
 from raysignal.engine.intake.line_numbers import line_numbers, place
 from raysignal.engine.journal.dedup import RecentIds, first_in_batch
-from raysignal.engine.portfolio import price_jumps
+from raysignal.engine.portfolio.admission import AdmissionCode, PriceVerdicts, check_prices
 from raysignal.engine.portfolio.file_observations import (
     Feature,
     FileRemark,
@@ -37,6 +37,7 @@ from raysignal.engine.portfolio.file_observations import (
     length,
     price_step,
 )
+from raysignal.engine.portfolio.portfolio import NO_SIGNAL_YET_US
 
 _MOST_STEPS = 200_000
 _FIRST_PRICES, _LEAST_PRICES = 9, 4
@@ -164,16 +165,15 @@ class SignalFileReport:
         twin, content = np.where(seen, row_before, twin), np.where(seen, content_before, content)
         conflicts = repeats & (batch.content != content)
         marks = [
-            self._marks.get(symbol)
-            or (price_jumps.NO_SIGNAL_YET_US, self._expected_first(batch, code, repeats))
+            self._marks.get(symbol) or (NO_SIGNAL_YET_US, self._expected_first(batch, code, repeats))
             for code, symbol in enumerate(batch.symbols)
         ]
-        verdicts = price_jumps.check(
+        verdicts = check_prices(
             batch.timestamp_us, batch.symbol, batch.price, repeats,
             np.array([mark for mark, _ in marks], np.int64), np.array([price for _, price in marks], np.float64),
             self.max_price_jump or np.inf, self.max_price_jump is None,
         )  # fmt: skip
-        bad = np.flatnonzero((verdicts.verdict != price_jumps.OK) | conflicts)
+        bad = np.flatnonzero((verdicts.verdict != AdmissionCode.NEW) | conflicts)
         self.refused += len(bad)
         self.repeated += int(np.count_nonzero(repeats & ~conflicts))
         self._note([
@@ -182,11 +182,11 @@ class SignalFileReport:
             else self._error(batch, verdicts, index)
             for index in bad[:ERRORS_KEPT].tolist()
         ])  # fmt: skip
-        taken = np.flatnonzero((verdicts.verdict == price_jumps.OK) & ~repeats)
+        taken = np.flatnonzero((verdicts.verdict == AdmissionCode.NEW) & ~repeats)
         self._move(batch, taken)
         self._remember(batch, taken)
         self._note_stuck(batch, verdicts, repeats)
-        return np.flatnonzero((verdicts.verdict == price_jumps.OK) & ~conflicts)
+        return np.flatnonzero((verdicts.verdict == AdmissionCode.NEW) & ~conflicts)
 
     def _remember(self, batch: SignalBatch, taken: Int64Array) -> None:
         """Keep the ids that may come again in a later piece: one that was derived comes at its own instant alone."""
@@ -260,9 +260,9 @@ class SignalFileReport:
             error.fields |= {"field": name, "value": shorten(here), "expected": shorten(there)}
         return error
 
-    def _error(self, batch: SignalBatch, verdicts: price_jumps.Verdicts, index: int) -> RaysignalError:
+    def _error(self, batch: SignalBatch, verdicts: PriceVerdicts, index: int) -> RaysignalError:
         row, symbol = int(batch.row[index]), batch.symbols[batch.symbol[index]]
-        if verdicts.verdict[index] == price_jumps.LATE:
+        if verdicts.verdict[index] == AdmissionCode.LATE:
             late, mark = int(batch.timestamp_us[index]), int(verdicts.high_water_us[index])
             remark = (
                 clock_change_at(late - self.shift_us, self.zone) if mark - late < 3_600 * MICROSECONDS else ""
@@ -313,14 +313,14 @@ class SignalFileReport:
             )
         return found + self._holes()
 
-    def _note_stuck(self, batch: SignalBatch, verdicts: price_jumps.Verdicts, repeats: Any) -> None:
+    def _note_stuck(self, batch: SignalBatch, verdicts: PriceVerdicts, repeats: Any) -> None:
         """Keep, for each symbol, the rows that are refused for a step of its price since one was taken."""
-        for code in np.unique(batch.symbol[verdicts.verdict == price_jumps.JUMP]).tolist():
+        for code in np.unique(batch.symbol[verdicts.verdict == AdmissionCode.JUMP]).tolist():
             symbol = batch.symbols[code]
             rows = np.flatnonzero((batch.symbol == code) & ~repeats)
-            taken = np.flatnonzero(verdicts.verdict[rows] == price_jumps.OK)
+            taken = np.flatnonzero(verdicts.verdict[rows] == AdmissionCode.NEW)
             rows = rows[taken[-1] + 1 :] if len(taken) else rows
-            jumps = rows[verdicts.verdict[rows] == price_jumps.JUMP]
+            jumps = rows[verdicts.verdict[rows] == AdmissionCode.JUMP]
             if len(jumps) and symbol in self._stuck:
                 self._stuck[symbol].count += len(jumps)
             elif len(jumps):

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -291,7 +292,15 @@ class TradeFold:
             self._state = np.concatenate([self._state, np.zeros(missing, _STATE)])
         return table[rows.symbol]
 
-    def _advance(self, rows: TradeRows) -> pa.Table:  # noqa: PLR0915 - the steps of the fold, in their order
+    def _keep(
+        self, codes: Int32Array, state: npt.NDArray[Any], last_id: TextColumn, entry_id: TextColumn
+    ) -> None:
+        """Note of each of these symbols its last row and its open trade."""
+        self._state[codes] = state
+        for code, one, other in zip(codes.tolist(), last_id.to_list(), entry_id.to_list(), strict=True):
+            self._last_id[code], self._entry_id[code] = one, other
+
+    def _advance(self, rows: TradeRows) -> pa.Table:
         n = len(rows)
         if n == 0:
             return TRADES.empty_table()
@@ -337,28 +346,13 @@ class TradeFold:
         size, size_before = np.abs(position[fills]), np.abs(before[fills])
         outwards = np.where(closes[fills], size_before, np.maximum(size_before - size, 0.0))
         inwards = np.where(opens[fills], size, np.maximum(size - size_before, 0.0))
-        out_value = np.where(outwards > 0.0, outwards * exit_price[fills], 0.0)
-        in_value = np.where(inwards > 0.0, inwards * fill_price[fills], 0.0)
-        fee_rate = rows.fee[order[fills]] / (out_value + in_value)
-        for kind, at, quantity, value in (
-            ("exit", found[fills], outwards, out_value),
-            ("entry", left[fills], inwards, in_value),
-        ):
-            some = quantity > 0.0
-            np.add.at(trades[f"{kind}_quantity"], at[some], quantity[some])
-            np.add.at(trades[f"{kind}_value"], at[some], value[some])
-            np.add.at(trades["fees"], at[some], (fee_rate * value)[some])
+        _add_fills(
+            trades, rows.fee[order[fills]], ("exit", found[fills], outwards, exit_price[fills]),
+            ("entry", left[fills], inwards, fill_price[fills]),
+        )  # fmt: skip
 
-        # What happened while they were open.
-        during = side_before != 0.0
-        np.add.at(trades["bars"], found[during], 1)
-        high, low = rows.high[order], rows.low[order]
-        by_order = closes & (rows.closed_by[order] == CloseReason.SIGNAL)  # at the end of the row's bar
-        above, below = by_order & (high > price), by_order & (low < price)
-        high = np.where(closes, np.where(above, np.maximum(high, exit_price), exit_price), high)
-        low = np.where(closes, np.where(below, np.minimum(low, exit_price), exit_price), low)
-        np.maximum.at(trades["highest"], found[during], high[during])
-        np.minimum.at(trades["lowest"], found[during], low[during])
+        open_before = np.flatnonzero(side_before)
+        _add_bars(trades, found[open_before], rows, order[open_before], closes[open_before])
 
         # Of each symbol its last row, and its open trade, for later rows.
         last = np.flatnonzero(np.diff(code, append=-1))
@@ -366,13 +360,9 @@ class TradeFold:
         state[held] = trades[left[last[held]]]
         state["position"], state["last_price"] = position[last], price[last]
         state["last_us"] = rows.timestamp_us[order[last]]
-        self._state[code[last]] = state
-        self.count = rows.first + n
         kept = np.where(held, entry_id[left[last]] if len(trades) else 0, n + 2 * count)
-        for symbol, one, other in zip(
-            code[last].tolist(), texts.take(order[last]).to_list(), texts.take(kept).to_list(), strict=True
-        ):
-            self._last_id[symbol], self._entry_id[symbol] = one, other
+        self._keep(code[last], state, texts.take(order[last]), texts.take(kept))
+        self.count = rows.first + n
 
         closing = np.flatnonzero(closes)
         closing = closing[np.argsort(order[closing])]
@@ -383,6 +373,35 @@ class TradeFold:
             rows.first + row, rows.timestamp_us[row], texts.take(exit_id), reason, exit_price[closing]
         )
         return _table(trades[trade], self._symbols, code[closing], texts.take(entry_id[trade]), exits)
+
+
+def _add_bars(
+    trades: npt.NDArray[Any], at: Int64Array, rows: TradeRows, taken: Int64Array, closes: BoolArray
+) -> None:
+    """Add to trades, at these places, the rows that found them open, of which some closed them."""
+    high, low, price, exit_price = (
+        each[taken] for each in (rows.high, rows.low, rows.price, rows.exit_price)
+    )
+    by_order = closes & (rows.closed_by[taken] == CloseReason.SIGNAL)  # at the end of the row's bar
+    above, below = by_order & (high > price), by_order & (low < price)
+    high = np.where(closes, np.where(above, np.maximum(high, exit_price), exit_price), high)
+    low = np.where(closes, np.where(below, np.minimum(low, exit_price), exit_price), low)
+    np.add.at(trades["bars"], at, 1)
+    np.maximum.at(trades["highest"], at, high)
+    np.minimum.at(trades["lowest"], at, low)
+
+
+def _add_fills(
+    trades: npt.NDArray[Any], fee: Float64Array, *parts: tuple[str, Int64Array, Float64Array, Float64Array]
+) -> None:
+    """Add fills to trades, with their share of the fee: which part, the trades' places, quantities and prices."""
+    values = [np.where(quantity > 0.0, quantity * price, 0.0) for _, _, quantity, price in parts]
+    fee_rate = fee / np.sum(values, axis=0)
+    for (kind, at, quantity, _), value in zip(parts, values, strict=True):
+        some = quantity > 0.0
+        np.add.at(trades[f"{kind}_quantity"], at[some], quantity[some])
+        np.add.at(trades[f"{kind}_value"], at[some], value[some])
+        np.add.at(trades["fees"], at[some], (fee_rate * value)[some])
 
 
 def trades_of(

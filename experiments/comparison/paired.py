@@ -149,13 +149,11 @@ def assess(
     judged: BoolArray | None = None,
     known_at_us: Int64Array | None = None,
     returns: Mapping[str, Float64Array] | None = None,
-    name: str = "arm",
-    kind: str = "memory",
     claims: int = 1,
     alpha: float = 0.05,
 ) -> Assessment:
     """Everything about one arm, from arrays; p-values are corrected as the worst case of `claims` claims
-    (Bonferroni). `evaluate` corrects several arms together.
+    (Bonferroni). `evaluate` corrects several arms together. It is called `arm`, and of the kind `memory`.
 
     Args:
         verdict: int8[n].
@@ -168,8 +166,6 @@ def assess(
             overlap there is no interval, because the file saw the market move over the horizon too seldom. None:
             outcomes do not overlap.
         returns: by fill, float64[n], the arm's portfolio returns less the baseline's, shares.
-        name: of the arm.
-        kind: of the arm.
         claims: size of the family.
         alpha: two-sided level of the intervals and one-sided level of the tests.
     """
@@ -191,8 +187,8 @@ def assess(
     selection = of_outcomes(selected)
     overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
     plain = Assessment(
-        arm=name,
-        kind=kind,
+        arm="arm",
+        kind="memory",
         signals=len(verdict),
         judged=len(rows),
         overridden=overridden,
@@ -234,21 +230,16 @@ def assess_arms(stream: SignalStream, arms: Sequence[ArmResult], *, alpha: float
     claims = sum(arm.kind in CLAIMS for arm in others)
     strata = strata_of(stream.symbol, stream.side)
     plain = [
-        assess(
-            arm.verdict,
-            stream.net_bps,
-            stream.gross_bps,
-            timestamp_us=stream.timestamp_us,
-            strata=strata,
-            judged=stream.judged,
-            known_at_us=stream.known_at_us,
-            returns=_returns_against(base, arm),
-            name=arm.name,
+        replace(
+            assess(
+                arm.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,
+                judged=stream.judged, known_at_us=stream.known_at_us, returns=_returns_against(base, arm), alpha=alpha,
+            ),
+            arm=arm.name,
             kind=arm.kind,
-            alpha=alpha,
         )
         for arm in others
-    ]
+    ]  # fmt: skip
     return _corrected(plain, claims, alpha)
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from raysignal.engine.core.errors import InputError, InvalidField, NotFound, Ray
 from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_file
-from raysignal.engine.intake.field_names import FIELD_OF, check_names
+from raysignal.engine.intake.field_rules import FIELD_OF, check_names
 from raysignal.engine.journal.dedup import first_in_batch
 from raysignal.engine.portfolio.signal_file_report import SignalFileReport
 from raysignal.experiments.notebook.study import Study
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 _TICKER = "ticker"
 _EXPECTED = "a path, a pandas frame, or a frame with the Arrow interface (polars, pyarrow, duckdb, …)"
+
+
+class WritingOptions(TypedDict, total=False):
+    """How dates and numbers are written, and whether prices are believed; see `read`."""
+
+    day_first: bool | None
+    decimal: str
+    thousands: str
+    accept_price_jump: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -123,12 +132,9 @@ def read(
     symbol: str | None = None,
     source: str | None = None,
     columns: Mapping[str, str] | None = None,
-    day_first: bool | None = None,
-    decimal: str = ".",
-    thousands: str = "",
     prices_only: bool = False,
     on_error: Literal["refuse", "skip"] = "refuse",
-    accept_price_jump: bool = False,
+    **writing: Unpack[WritingOptions],
 ) -> Signals:
     """The signals, or the prices, of a file or a frame.
 
@@ -142,19 +148,20 @@ def read(
         symbol: of rows that name none.
         source: the same.
         columns: which column a field is, such as `{"price": "Adj Close"}`; other names of the field are not read then.
-        day_first: dates with slashes say the day before the month.
-        decimal: what stands before the decimals of numbers in texts, a point or a comma.
-        thousands: what stands between the thousands of numbers in texts.
         prices_only: rows need no action; those without are HOLDs.
         on_error: on a row that cannot be used: raise, or leave it out.
-        accept_price_jump: believe prices however far they are from the last one.
+        writing: `day_first` (dates with slashes say the day before the month), `decimal` and `thousands` (what stands
+            before the decimals and between the thousands of numbers in texts), `accept_price_jump` (believe prices
+            however far they are from the last one).
 
     Raises:
         RowErrors: rows that cannot be used, the first of them with row, field, value and what was expected.
         InvalidField: a column that is missing, an option that cannot be, or no rows at all.
         NotFound: no such file.
     """
-    settings = load_settings({})
+    if unknown := sorted(writing.keys() - WritingOptions.__annotations__.keys()):
+        raise TypeError(f"read() has no option {unknown[0]!r}")
+    day_first, settings = writing.get("day_first"), load_settings({})
     reading = Reading(
         zone=zone_named(timezone or settings.intake.timezone),
         symbol=symbol or settings.intake.symbol,
@@ -167,14 +174,14 @@ def read(
         symbols=settings.intake.symbols,
         names=_names_of(columns),
         day_first=settings.intake.day_first if day_first is None else day_first,
-        decimal=decimal,
-        thousands=thousands,
+        decimal=writing.get("decimal", "."),
+        thousands=writing.get("thousands", ""),
     )
     if label == "open" and bar is None:
         raise InvalidField("label", label, "the length of the bar beside it, such as bar='1d'")
     if on_error not in {"refuse", "skip"}:
         raise InvalidField("on_error", on_error, "refuse or skip")
-    jump = None if accept_price_jump else settings.intake.max_price_jump
+    jump = None if writing.get("accept_price_jump") else settings.intake.max_price_jump
     report = SignalFileReport(jump, zone=reading.zone, shift_us=reading.shift_us)
     try:
         intake = _intake(data, reading)

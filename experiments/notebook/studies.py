@@ -385,7 +385,6 @@ def monte_carlo(
     policy: Policy | Mapping[str, Any] | None = None,
     strategy: str | None = None,
     parameters: Mapping[str, Any] | None = None,
-    symbol: str | None = None,
     ruin: float = 0.5,
     seed: int = 0,
     ray_address: str | None = None,
@@ -400,11 +399,10 @@ def monte_carlo(
         policy: of the account.
         strategy: what trades on the prices, such as `sma`; None: the signals of the rows.
         parameters: of the strategy.
-        symbol: which of several; also that of rows that name none.
         ruin: share of the beginning at which a path is ruined.
         seed: of all paths.
         ray_address: of the cluster that paths are drawn on, such as `auto`; None: on this core.
-        reading: options of `read`.
+        reading: options of `read`; `symbol` also says which of several.
 
     Raises:
         InvalidField: what cannot be asked for, and what `read` raises.
@@ -418,8 +416,9 @@ def monte_carlo(
     if parameters and strategy is None:
         raise InvalidField("parameters", ", ".join(parameters), "a strategy that they are of: strategy='sma'")
     rule = None if strategy is None else registry.make(strategy, dict(parameters or {}))
-    if symbol is not None and not isinstance(signals, Signals):
-        reading["symbol"] = symbol
+    symbol = reading.get("symbol")
+    if isinstance(signals, Signals):
+        reading.pop("symbol", None)
     batch = Signals.of(signals, prices_only=rule is not None, **reading).batch
     _check_instants(batch)
     market = _one_market(markets_of(batch, symbols=() if symbol is None else (symbol,)))

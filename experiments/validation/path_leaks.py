@@ -6,10 +6,8 @@ Two pipelines on the market of every seed, each of one strategy a module of `exp
 the first each strategy sees the future and must be found, the second does the same without it and must pass.
 """
 
-import argparse
 import os
 import sys
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +17,7 @@ from raysignal.experiments.validation.strategies import (
     FIRST_SEED,
     SEEDS,
     RuleResult,
-    result_table,
+    print_validation,
     rule_class,
 )
 from raysignal.runtime.pipeline_config import PipelineConfig
@@ -94,22 +92,7 @@ def _of_all(findings: _Findings) -> list[StrategyFinding]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and print what came out; 1 if a leaking strategy was not found, or an honest path did not pass."""
-    parser = argparse.ArgumentParser(
-        prog="python -m raysignal.experiments.validation.path_leaks", description=__doc__
-    )
-    parser.add_argument("--seeds", type=int, default=SEEDS)
-    parser.add_argument("--workers", type=int, default=None)
-    options = parser.parse_args(arguments)
-    began = time.monotonic()
-    results = validate_paths(options.seeds, workers=options.workers, told=_tell)
-    sys.stderr.write("\n")
-    sys.stdout.write(f"{options.seeds} seeds, {time.monotonic() - began:.0f} s\n\n{result_table(results)}\n")
-    return 0 if all(each.holds for each in results) else 1
-
-
-def _tell(seed: int, of: int) -> None:
-    sys.stderr.write(f"\rseed {seed} of {of} ")
-    sys.stderr.flush()
+    return print_validation("path_leaks", __doc__, validate_paths, "seeds", arguments)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def run_stream(case: Case, seed: int, effect: bool, url: str, rows: int = ROWS) 
         {
             name: assess(
                 done.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,
-                judged=stream.judged, known_at_us=stream.known_at_us, name=name,
+                judged=stream.judged, known_at_us=stream.known_at_us,
             )
             for name, done in decided.items()
         },

@@ -58,7 +58,7 @@ def try_stream(seed: int, recall: RecallOptions, *, effect: bool, rows: int = RO
     stream, verdict = arms.stream_of(batch, trial), arms.gated(batch, trial).verdict
     found = assess(
         verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us,
-        strata=strata_of(stream.symbol, stream.side), judged=stream.judged, name="memory",
+        strata=strata_of(stream.symbol, stream.side), judged=stream.judged,
     )  # fmt: skip
     overruled = np.flatnonzero((verdict != 0) & stream.judged)
     gained = stream.net_bps[overruled, verdict[overruled]] > stream.net_bps[overruled, 0]

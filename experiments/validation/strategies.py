@@ -89,14 +89,27 @@ def result_table(results: Sequence[RuleResult]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and print what came out; 1 if a leaking rule was not found, or an honest one did not pass."""
+    return print_validation("strategies", __doc__, validate_check, "rules", arguments)
+
+
+def print_validation(
+    module: str, description: str | None, validate: Callable[..., list[RuleResult]], of_what: str,
+    arguments: Sequence[str] | None,
+) -> int:  # fmt: skip
+    """Run a validation of rules by its options and print what came out; 1 if any rule does not hold."""
     parser = argparse.ArgumentParser(
-        prog="python -m raysignal.experiments.validation.strategies", description=__doc__
+        prog=f"python -m raysignal.experiments.validation.{module}", description=description
     )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    results = validate_check(options.seeds, workers=options.workers, told=_tell)
+
+    def tell(done: int, of: int) -> None:
+        sys.stderr.write(f"\r{done} of {of} {of_what} ")
+        sys.stderr.flush()
+
+    results = validate(options.seeds, workers=options.workers, told=tell)
     sys.stderr.write("\n")
     sys.stdout.write(f"{options.seeds} seeds, {time.monotonic() - began:.0f} s\n\n{result_table(results)}\n")
     return 0 if all(each.holds for each in results) else 1
@@ -134,11 +147,6 @@ def _try_rule(rule: str, seeds: int) -> RuleResult:
 def _rate(hits: int, of: int) -> str:
     low, high = binomtest(hits, of).proportion_ci()
     return f"{hits} of {of} [{low:.1%}, {high:.1%}]"
-
-
-def _tell(done: int, of: int) -> None:
-    sys.stderr.write(f"\r{done} of {of} rules ")
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def run_try(one: StreamTrial, rows: int = ROWS) -> StreamAssessment:
         {
             name: assess(
                 done.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,
-                judged=stream.judged, name=name,
+                judged=stream.judged,
             )
             for name, done in decided.items()
         },

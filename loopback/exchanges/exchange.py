@@ -6,6 +6,7 @@ The server and the runner without sockets are both a way to reach one. Whoever h
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.market_events import Instrument
 from raysignal.loopback.exchanges import binance, bybit, okx
 from raysignal.loopback.exchanges.disturbance import Disturbance, Disturber, Orders
-from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedMarket
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedMarket, MarketMoves
 from raysignal.loopback.exchanges.speech import (
     Message,
     RestAnswer,
@@ -175,9 +176,7 @@ class GeneratedExchange(LoopbackExchange):
         symbols: what it trades; None: those of `SYMBOLS`.
         instruments: the same, with how numbers are written; None: as `made_up` says.
         retry_after_s: what 429 and 503 ask for.
-        price, step_us, levels, volatility, regime_s, trading, keep: see `GeneratedMarket`; each symbol's price is a
-        twentieth
-            of that before it.
+        market: how they move; each symbol's price is a twentieth of that before it.
     """
 
     def __init__(
@@ -189,25 +188,19 @@ class GeneratedExchange(LoopbackExchange):
         symbols: Sequence[str] | None = None,
         instruments: Sequence[Instrument] | None = None,
         retry_after_s: int = 2,
-        price: float = 60_000.0,
-        step_us: int = 100_000,
-        levels: int = 40,
-        volatility: float = 0.6,
-        regime_s: float = 1_800.0,
-        trading: float = 0.35,
-        keep: int = 512,
+        market: MarketMoves | None = None,
     ) -> None:
+        market = market or MarketMoves()
         traded = instruments or [made_up(venue, each) for each in symbols or SYMBOLS.get(venue, ())]
         names = [each.symbol for each in traded]
         super().__init__(venue, names, start_us=start_us, retry_after_s=retry_after_s)
         self._markets = {
             each.symbol: GeneratedMarket(
-                each, seed=seed, start_us=start_us, price=price / 20.0**number, step_us=step_us, levels=levels,
-                volatility=volatility, regime_s=regime_s, trading=trading, keep=keep,
+                each, seed=seed, start_us=start_us, options=replace(market, price=market.price / 20.0**number)
             )
             for number, each in enumerate(traded)
-        }  # fmt: skip
-        self._step_us = step_us
+        }
+        self._step_us = market.step_us
 
     def market(self, symbol: str) -> GeneratedMarket:
         """The market of a symbol, which knows the truth."""

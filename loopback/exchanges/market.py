@@ -90,13 +90,12 @@ class GeneratedCandle:
         self.trades += 1
 
 
-class GeneratedMarket:
-    """See the module.
+@dataclass(frozen=True, slots=True)
+class MarketMoves:
+    """How a market moves.
 
-    Args:
-        instrument: what is traded; its decimals are those of the prices made here.
+    Attributes:
         price: the first one.
-        tick: the smallest step of the price, in units of the last decimal; None: about 1/60 000 of the price.
         step_us: virtual time from one step to the next.
         levels: prices a side that may hold orders.
         volatility: a year's standard deviation of the logarithm of the price.
@@ -105,32 +104,42 @@ class GeneratedMarket:
         keep: steps whose books can be looked up.
     """
 
+    price: float = 60_000.0
+    step_us: int = 100_000
+    levels: int = 40
+    volatility: float = 0.6
+    regime_s: float = 1_800.0
+    trading: float = 0.35
+    keep: int = 512
+
+
+class GeneratedMarket:
+    """See the module.
+
+    Args:
+        instrument: what is traded; its decimals are those of the prices made here.
+        options: how it moves; the smallest step of its price is about 1/60 000 of the first one.
+    """
+
     def __init__(
-        self,
-        instrument: Instrument,
-        *,
-        seed: int,
-        start_us: int,
-        price: float = 60_000.0,
-        tick: int | None = None,
-        step_us: int = 100_000,
-        levels: int = 40,
-        volatility: float = 0.6,
-        regime_s: float = 1_800.0,
-        trading: float = 0.35,
-        keep: int = 512,
+        self, instrument: Instrument, *, seed: int, start_us: int, options: MarketMoves | None = None
     ) -> None:
-        self.instrument, self.seed, self.step_us = instrument, seed, step_us
+        options = options or MarketMoves()
+        self.instrument, self.seed, self.step_us = instrument, seed, options.step_us
         self.start_us, self.now_us = start_us, start_us
         self._random = Random(f"{instrument.venue} {instrument.symbol} {seed}")  # noqa: S311 - a simulation
-        units = price * 10.0**instrument.price_decimals
-        self.tick = tick or 10 ** max(0, round(math.log10(units / 60_000)))
-        self._price, self._levels, self._trading = math.log(units / self.tick), levels, trading
+        units = options.price * 10.0**instrument.price_decimals
+        self.tick: int = 10 ** max(0, round(math.log10(units / 60_000)))
+        self._price, self._levels, self._trading = (
+            math.log(units / self.tick),
+            options.levels,
+            options.trading,
+        )
         self._first_price = units
-        step_s = step_us / SECOND_US
-        self._volatility = volatility / math.sqrt(_YEAR_S)
+        step_s = options.step_us / SECOND_US
+        self._volatility = options.volatility / math.sqrt(_YEAR_S)
         self._spread_s = self._volatility * math.sqrt(step_s)
-        self._regime_s, self._step_s = regime_s, step_s
+        self._regime_s, self._step_s = options.regime_s, step_s
         self._drift, self._regime_left_s = 0.0, 0.0
         self._lot: int = max(1, 10**instrument.size_decimals // 1000)
         self.bids: dict[int, int] = {}
@@ -140,7 +149,7 @@ class GeneratedMarket:
         self.update_id, self.trade_id, self.number = _FIRST_UPDATE, _FIRST_TRADE, 0
         self._seconds: deque[GeneratedCandle] = deque(maxlen=_SECONDS_KEPT)
         self._minutes: deque[GeneratedCandle] = deque(maxlen=_MINUTES_KEPT)
-        self._kept: deque[GeneratedBook] = deque(maxlen=keep)
+        self._kept: deque[GeneratedBook] = deque(maxlen=options.keep)
         self._halts: list[tuple[int, int]] = []
         self.last_price = int(units) // self.tick * self.tick
         self._move({}, {}, [])

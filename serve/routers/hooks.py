@@ -9,8 +9,7 @@ from starlette.responses import Response
 from raysignal.engine.core.secrets import HIDDEN
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.single import load_alert
-from raysignal.serve.bodies import read_body
-from raysignal.serve.parameters import NO_PARAMETERS
+from raysignal.serve.parameters import NO_PARAMETERS, read_body
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import ReplicaState
 from raysignal.serve.routers.signals import take_in

@@ -12,13 +12,13 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.intake.fields import signal_of
 from raysignal.runtime.signal_bodies import PARQUET
-from raysignal.serve.bodies import read_object
 from raysignal.serve.logs import ids_shown
 from raysignal.serve.parameters import (
     NO_PARAMETERS,
     ExportParameters,
     OutcomeParameters,
     SimilarParameters,
+    read_object,
 )
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State

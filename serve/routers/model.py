@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
+from raysignal.engine.intake.field_names import is_unicode
+from raysignal.serve.bodies import read_object
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.intake.field_names import is_unicode
-from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State

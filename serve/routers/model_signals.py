@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
+from raysignal.serve.bodies import read_object
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
@@ -25,7 +26,6 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.portfolio.receipts import RecentRows
 from raysignal.engine.portfolio.trade_files import TradeReader
 from raysignal.engine.portfolio.trade_summary import trade_rows
-from raysignal.serve.bodies import read_object
 from raysignal.serve.cursors import PageQuery
 from raysignal.serve.history import HistoryQuery, newest_rows
 from raysignal.serve.model_signals import read_asked

@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from pydantic import BaseModel
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.intake.field_names import is_unicode
-from raysignal.serve.bodies import read_object
-from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters
+from raysignal.engine.intake.field_rules import is_unicode
+from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters, read_object
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
 from raysignal.serve.schemas.pipelines import (
@@ -38,41 +38,20 @@ async def get_pipelines(replica: State) -> Any:
     return {"pipelines": [] if replica.pipelines is None else await replica.pipelines.statuses()}
 
 
-@router.get("/aggregation", summary="How strategies are weighed, and why", response_model=AggregationBody)
-async def get_aggregation(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "aggregation")
+def _add_reader(part: str, summary: str, model: type[BaseModel]) -> None:
+    async def read(replica: State, parameters: Parameters) -> Any:
+        return await replica.asked_pipelines().ask(parameters.pipeline, part)
+
+    router.add_api_route(f"/{part}", read, name=f"get_{part}", summary=summary, response_model=model)
 
 
-@router.get("/attribution", summary="What each strategy earned", response_model=AttributionBody)
-async def get_attribution(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "attribution")
-
-
-@router.get(
-    "/decisions", summary="The last 1 000 decisions: what, by whom and why", response_model=DecisionsBody
-)
-async def get_decisions(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "decisions")
-
-
-@router.get("/orders", summary="The last 1 000 orders", response_model=OrdersBody)
-async def get_orders(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "orders")
-
-
-@router.get("/fills", summary="The last 1 000 fills", response_model=FillsBody)
-async def get_fills(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "fills")
-
-
-@router.get("/positions", summary="What is held, at the last prices", response_model=PositionsBody)
-async def get_positions(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "positions")
-
-
-@router.get("/risk", summary="Breaker, limits, and what was reduced or refused", response_model=RiskBody)
-async def get_risk(replica: State, parameters: Parameters) -> Any:
-    return await replica.asked_pipelines().ask(parameters.pipeline, "risk")
+_add_reader("aggregation", "How strategies are weighed, and why", AggregationBody)
+_add_reader("attribution", "What each strategy earned", AttributionBody)
+_add_reader("decisions", "The last 1 000 decisions: what, by whom and why", DecisionsBody)
+_add_reader("orders", "The last 1 000 orders", OrdersBody)
+_add_reader("fills", "The last 1 000 fills", FillsBody)
+_add_reader("positions", "What is held, at the last prices", PositionsBody)
+_add_reader("risk", "Breaker, limits, and what was reduced or refused", RiskBody)
 
 
 @router.post(

@@ -10,8 +10,7 @@ from starlette.responses import Response
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake.fields import name_of
-from raysignal.serve.bodies import read_object
-from raysignal.serve.parameters import NO_PARAMETERS, Name
+from raysignal.serve.parameters import NO_PARAMETERS, Name, read_object
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
 from raysignal.serve.schemas.portfolios import (

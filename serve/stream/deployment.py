@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 from ray import serve
+from raysignal.serve.middleware import ErrorMiddleware
 from starlette.types import ASGIApp
 
 from raysignal.engine.core.private_files import restrict_new_files
@@ -17,9 +18,8 @@ from raysignal.runtime.clients import connect_feeds
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials, refuse_open_door
-from raysignal.serve.app import listening_on
+from raysignal.serve.app import published_host
 from raysignal.serve.logs import StoreLog, open_log
-from raysignal.serve.middleware import ErrorMiddleware
 from raysignal.serve.refusals import RefusalReporter
 from raysignal.serve.stream.app import StreamApp
 from raysignal.serve.stream.hub import StreamHub
@@ -32,13 +32,13 @@ _NEVER_S = 1e9
 
 
 class StreamReplica:
-    """One replica of the broadcast."""
+    """One replica of the broadcast; its arguments are those of `serve.app.Edge`."""
 
-    def __init__(self, settings: Settings, log_path: str | None) -> None:
+    def __init__(self, settings: Settings, log_path: str | None, host: str | None) -> None:
         restrict_new_files()
         sys.setswitchinterval(0.001)
         access = Credentials.of(settings)
-        refuse_open_door(listening_on(), access)
+        refuse_open_door(host or published_host(), access)
         portfolios = PortfolioClient.connect(settings)
         name = serve.get_replica_context().replica_id.unique_id
         source = ServiceSource(
@@ -55,7 +55,9 @@ class StreamReplica:
         return self._app
 
 
-def build_stream(settings: Settings, *, log_path: str | None = None) -> dict[str, serve.Application]:
+def build_stream(
+    settings: Settings, *, log_path: str | None = None, host: str | None = None
+) -> dict[str, serve.Application]:
     """The applications of these settings by their name; none where the broadcast is off."""
     if settings.stream.start == "off":
         return {}
@@ -77,7 +79,7 @@ def build_stream(settings: Settings, *, log_path: str | None = None) -> dict[str
         graceful_shutdown_wait_loop_s=0.1,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    return {name: deployment.bind(settings, log_path) for name in APPLICATIONS}
+    return {name: deployment.bind(settings, log_path, host) for name in APPLICATIONS}
 
 
 def _now_us() -> int:

@@ -19,7 +19,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.events import Alarm
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.pipeline.bus import Bus, BusEvent, Delivery, MemoryBus, open_bus
-from raysignal.engine.pipeline.durable_stage import DurableStage
+from raysignal.engine.pipeline.durable_stage import DurableStage, StageLimits
 from raysignal.engine.pipeline.redis_bus import PREFIX, RedisBus
 from tests.support.bus_stages import (
     Chain,
@@ -311,7 +311,7 @@ def test_a_stage_that_is_opened_again_goes_on_where_the_last_one_was(
 ) -> None:
     group, bus = f"chain-{stream}", home.connect()
     for first in (0, 20, 40):
-        stage = open_chain(bus, tmp_path, group, stream, None, checkpoint_events=25)
+        stage = open_chain(bus, tmp_path, group, stream, None, limits=StageLimits(25))
         bus.publish(stream, signals(max(first - 10, 0), first + 20))
         while stage.step(most=7, wait_s=0.0):
             pass
@@ -330,7 +330,7 @@ def test_a_stage_that_cannot_be_restored_is_given_its_whole_journal(
         chain = Chain(group)
         stage = DurableStage.open(
             OnlyAnswers(chain), bus, streams=[stream], group=group, consumer="only", route=lambda _: None,
-            stores=open_stores(tmp_path.as_uri()), cache_dir=tmp_path / "cache", checkpoint_events=5,
+            stores=open_stores(tmp_path.as_uri()), cache_dir=tmp_path / "cache", limits=StageLimits(5),
         )  # fmt: skip
         assert chain.count == first
         bus.publish(stream, signals(first, first + 20))
@@ -346,7 +346,7 @@ def test_what_the_last_record_says_is_published_by_the_next_one_and_known_by_who
     first, second, between = f"one-{stream}", f"two-{stream}", f"between-{stream}"
     reader = open_chain(bus, tmp_path, second, between, None)
     bus.publish(between, signals(0, 100))  # there is no room
-    stage = open_chain(bus, tmp_path, first, stream, between, publish_wait_s=0)
+    stage = open_chain(bus, tmp_path, first, stream, between, limits=StageLimits(publish_wait_s=0.0))
     bus.publish(stream, signals(0, 5))
     with pytest.raises(StreamFull):
         stage.step(wait_s=0.0)

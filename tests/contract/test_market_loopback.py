@@ -25,6 +25,7 @@ from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.__main__ import main
 from raysignal.loopback.exchanges.disturbance import Disturbance
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
+from raysignal.loopback.exchanges.market import MarketMoves
 from raysignal.loopback.exchanges.recorded import RecordedExchange
 from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.loopback.exchanges.unplugged import Unplugged
@@ -77,7 +78,7 @@ async def test_what_a_venue_refuses_is_refused_in_its_words() -> None:
 
 def recorded(venue: str, folder: Path) -> list[Path]:
     exchange = GeneratedExchange(
-        venue, seed=4, start_us=START_US, symbols=SYMBOLS[venue][:1], step_us=500_000
+        venue, seed=4, start_us=START_US, symbols=SYMBOLS[venue][:1], market=MarketMoves(step_us=500_000)
     )
     subscriptions = [Subscription(each, SEEN) for each in exchange.instruments]
     with Recorder(folder, venue, observed=FeedMetrics()) as notes:

@@ -22,6 +22,7 @@ from random import Random
 
 from raysignal.engine.core.errors import StreamFull
 from raysignal.engine.pipeline.bus import MemoryBus
+from raysignal.engine.pipeline.durable_stage import StageLimits
 from raysignal.engine.pipeline.redis_bus import RedisBus
 from tests.support.bus_stages import open_chain, said, signals, undisturbed
 from tests.support.redis_server import IN_MEMORY, RedisServer, redis_server
@@ -116,7 +117,7 @@ def publish_endlessly(url: str, folder: Path, progress: Progress) -> None:
 
 def run_stage(url: str, folder: Path, name: str, source: str, target: str | None, progress: Progress) -> None:
     """A stage, until it is killed."""
-    chain = open_chain(RedisBus(url, bound=BOUND), folder, name, source, target, checkpoint_events=200)
+    chain = open_chain(RedisBus(url, bound=BOUND), folder, name, source, target, limits=StageLimits(200))
     while True:
         with suppress(StreamFull):
             chain.step(most=_AT_ONCE, wait_s=0.2)
@@ -152,8 +153,8 @@ def killed_in_memory(folder: Path, kills: int, random: Random) -> None:
     def run(progress: Progress) -> None:
         bus = MemoryBus(bound=BOUND)
         # Nobody makes room while this one waits.
-        first = open_chain(bus, folder, "first", "in", "between", checkpoint_events=200, publish_wait_s=0)
-        second = open_chain(bus, folder, "second", "between", None, checkpoint_events=200)
+        first = open_chain(bus, folder, "first", "in", "between", limits=StageLimits(200, 0.0))
+        second = open_chain(bus, folder, "second", "between", None, limits=StageLimits(200))
         at = max(first.taken - _AGAIN, 0)
         while not (stop.exists() and at >= first.taken == second.taken):
             if not stop.exists() or at < first.taken:

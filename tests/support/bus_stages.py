@@ -9,7 +9,7 @@ import msgspec
 from raysignal.engine.core.events import Alarm, StrategySignal
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.pipeline.bus import Bus, BusEvent, identity_of
-from raysignal.engine.pipeline.durable_stage import DurableStage, PureStage, read_records
+from raysignal.engine.pipeline.durable_stage import DurableStage, PureStage, StageLimits, read_records
 
 _MODULUS = 2**61 - 1
 
@@ -59,13 +59,21 @@ class OnlyAnswers:
 
 
 def open_chain(
-    bus: Bus, folder: Path, name: str, source: str, target: str | None, **options: bool | int
+    bus: Bus,
+    folder: Path,
+    name: str,
+    source: str,
+    target: str | None,
+    *,
+    accept_loss: bool = False,
+    limits: StageLimits | None = None,
 ) -> DurableStage:
     """A `Chain` that reads one stream and speaks to another; its journal is in `folder`, under its name."""
     route: Callable[[BusEvent], str | None] = lambda _: target  # noqa: E731
     return DurableStage.open(
         Chain(name), bus, streams=[source], group=name, consumer="only", route=route,
-        stores=open_stores(folder.as_uri()), cache_dir=folder / "cache", **options,  # type: ignore[arg-type]
+        stores=open_stores(folder.as_uri()), cache_dir=folder / "cache",
+        accept_loss=accept_loss, limits=limits or StageLimits(),
     )  # fmt: skip
 
 

@@ -16,12 +16,11 @@ from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.simd import ACTIONS, LANES, lowest_bit, told
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio import policy_columns as by
-from raysignal.engine.portfolio.brackets import crossed, follow, reach, step
-from raysignal.engine.portfolio.fills import book, execute, is_trade
+from raysignal.engine.portfolio.fills import book, crossed, execute, follow, is_trade, reach, step
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): aa8c16ea.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): da8bc7c9.
 
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 

@@ -31,7 +31,7 @@ from raysignal.loopback.exchanges.disturbance import (
     disturb,
 )
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange, made_up
-from raysignal.loopback.exchanges.market import MINUTE_US, GeneratedMarket
+from raysignal.loopback.exchanges.market import MINUTE_US, GeneratedMarket, MarketMoves
 from raysignal.loopback.exchanges.speech import Message
 from raysignal.loopback.exchanges.unplugged import Unplugged, generate
 
@@ -48,7 +48,9 @@ BTC = Instrument("binance", "BTCUSDT", 2, 5)
     price=st.sampled_from([0.5, 30.0, 60_000.0]),
 )
 def test_a_market_is_never_crossed_and_its_changes_add_up(seed: int, volatility: float, price: float) -> None:
-    market = GeneratedMarket(BTC, seed=seed, start_us=START_US, volatility=volatility, price=price, levels=8)
+    market = GeneratedMarket(
+        BTC, seed=seed, start_us=START_US, options=MarketMoves(price, levels=8, volatility=volatility)
+    )
     bids, asks, last = dict(market.bids), dict(market.asks), market.update_id
     trade_id = market.trade_id
     for _ in range(60):
@@ -84,7 +86,7 @@ def test_the_same_seed_makes_the_same_market_and_another_one_another() -> None:
 
 
 def test_averages_of_the_price_cross_both_ways_and_more_than_once_in_two_hours() -> None:
-    market = GeneratedMarket(BTC, seed=1, start_us=START_US, step_us=1_000_000)
+    market = GeneratedMarket(BTC, seed=1, start_us=START_US, options=MarketMoves(step_us=1_000_000))
     closes = []
     for _ in range(7_200):
         market.step()
@@ -153,7 +155,11 @@ def unplugged(
     venue: str, plan: DisturbancePlan | None, *, seed: int = 2, step_us: int = 500_000
 ) -> tuple[Unplugged, Kept]:
     exchange = GeneratedExchange(
-        venue, seed=seed, start_us=START_US, symbols=SYMBOLS[venue][:1], step_us=step_us, levels=12
+        venue,
+        seed=seed,
+        start_us=START_US,
+        symbols=SYMBOLS[venue][:1],
+        market=MarketMoves(step_us=step_us, levels=12),
     )
     kept = Kept(exchange)
     subscriptions = [Subscription(each, frozenset(Channel)) for each in exchange.instruments]
@@ -196,7 +202,9 @@ def test_trades_that_stall_while_all_else_goes_on_are_had_again(venue: str) -> N
 
 
 def test_a_stream_that_stalls_alone_on_a_connection_that_answers_pings_is_had_again() -> None:
-    exchange = GeneratedExchange("binance-usdm", seed=2, start_us=START_US, symbols=["BTCUSDT"], levels=12)
+    exchange = GeneratedExchange(
+        "binance-usdm", seed=2, start_us=START_US, symbols=["BTCUSDT"], market=MarketMoves(levels=12)
+    )
     kept = Kept(exchange)
     wanted = [Subscription(each, frozenset({Channel.DEPTH})) for each in exchange.instruments]
     feed = kept.feed = Unplugged(exchange, venue_named("binance-usdm"), wanted, kept, seed=2, terms=HASTY)  # type: ignore[assignment]
@@ -316,7 +324,9 @@ def test_an_order_that_cannot_be_is_refused_and_not_placed(arguments: dict[str, 
 
 def test_a_stream_through_a_plan_is_the_same_again_and_ends_with_a_cut() -> None:
     def out(plan: DisturbancePlan) -> list[bytes]:
-        exchange = GeneratedExchange("binance", seed=1, start_us=START_US, symbols=["BTCUSDT"], levels=5)
+        exchange = GeneratedExchange(
+            "binance", seed=1, start_us=START_US, symbols=["BTCUSDT"], market=MarketMoves(levels=5)
+        )
         stream = generate(exchange, "/stream?streams=btcusdt@depth@100ms", (), START_US + 60_000_000)
         return [each.raw for each in disturb(stream, plan, START_US)]
 

@@ -9,7 +9,7 @@ from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.receipts import PortfolioStatus, Submission
-from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
+from raysignal.runtime.direct import decode_answer, decode_request, encode_answer, encode_request
 
 
 @pytest.mark.parametrize("positions", [None, np.array([3, 1], dtype=np.int64)])

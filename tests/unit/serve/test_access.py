@@ -273,6 +273,13 @@ def test_an_open_door_to_others_is_refused_whatever_the_settings_say() -> None:
         refuse_open_door("0.0.0.0", KEYLESS)
 
 
+def test_where_the_address_is_not_known_a_key_is_needed() -> None:
+    refuse_open_door(None, BOTH)
+    check_host("127.0.0.1", None)
+    with pytest.raises(SettingsError, match=r"API_KEY or .* a cluster with a dashboard"):
+        refuse_open_door(None, KEYLESS)
+
+
 def test_an_address_that_ray_serve_does_not_listen_on_is_refused() -> None:
     check_host("0.0.0.0", "0.0.0.0")
     with pytest.raises(SettingsError, match=r"HOST is '0\.0\.0\.0', but Ray Serve listens on '127\.0\.0\.1'"):

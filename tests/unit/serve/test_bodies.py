@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from raysignal.engine.core.errors import InputTooSlow
-from raysignal.serve.bodies import read_body
+from raysignal.serve.parameters import read_body
 from tests.support.one_replica import replica, speaking_to
 
 LINES = {"Content-Type": "application/x-ndjson"}

@@ -13,6 +13,7 @@ from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.disturbance import DisturbancePlan
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
+from raysignal.loopback.exchanges.market import MarketMoves
 from raysignal.loopback.exchanges.unplugged import Unplugged
 
 START_US = 1_700_000_000_000_000
@@ -110,7 +111,11 @@ class Day:
     def __init__(self, venue: str, folder: Path) -> None:
         self.venue = venue_named(venue)
         exchange = GeneratedExchange(
-            venue, seed=3, start_us=START_US, step_us=500_000, symbols=SYMBOLS[venue][:1]
+            venue,
+            seed=3,
+            start_us=START_US,
+            symbols=SYMBOLS[venue][:1],
+            market=MarketMoves(step_us=500_000),
         )
         channels = frozenset({Channel.DEPTH, Channel.QUOTES})  # one connection everywhere
         self.subscriptions = [Subscription(each, channels) for each in exchange.instruments]

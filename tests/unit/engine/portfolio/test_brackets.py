@@ -8,7 +8,7 @@ import pytest
 from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome, close_sentence, reason
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import TERMS, SignalTerms
-from raysignal.engine.portfolio import brackets, fills
+from raysignal.engine.portfolio import fills
 from raysignal.engine.portfolio.ledger import Ledger
 
 FREE = Policy(fee_bps=0.0)
@@ -196,7 +196,7 @@ def test_fee_and_slippage_are_those_of_any_fill() -> None:
 
 
 def test_the_compiled_codes_are_those_of_the_enums() -> None:
-    codes = (brackets.BY_STOP, brackets.BY_TARGET, brackets.BY_TRAILING, brackets.BY_EXPIRY)
+    codes = (fills.BY_STOP, fills.BY_TARGET, fills.BY_TRAILING, fills.BY_EXPIRY)
     assert codes == (CloseReason.STOP, CloseReason.TARGET, CloseReason.TRAILING, CloseReason.EXPIRY)
     later = (fills.NOTHING_TO_CLOSE, fills.LOW_CONFIDENCE, fills.EXPIRED)
     assert later == (Outcome.NOTHING_TO_CLOSE, Outcome.LOW_CONFIDENCE, Outcome.EXPIRED)

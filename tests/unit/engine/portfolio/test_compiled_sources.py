@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[4]
-_FILLS = ("engine/portfolio/account.py", "engine/portfolio/policy_columns.py", "engine/portfolio/fills.py")
-_ROWS = (*_FILLS, "engine/core/terms.py", "engine/portfolio/brackets.py")
+_LAYOUTS = ("engine/portfolio/account.py", "engine/portfolio/policy_columns.py", "engine/core/terms.py")
+_ROWS = (*_LAYOUTS, "engine/portfolio/fills.py")
 _BLOCKS = ("engine/portfolio/account.py", "engine/portfolio/simd/cache_lines.py")
 COMPILED_FROM = {
-    "engine/portfolio/brackets.py": (*_FILLS, "engine/core/terms.py"),
+    "engine/portfolio/fills.py": _LAYOUTS,
     "engine/portfolio/block_figures.py": _BLOCKS,
     "engine/portfolio/kernel.py": (*_ROWS, *_BLOCKS, "engine/portfolio/block_figures.py"),
     "engine/portfolio/performance.py": ("engine/portfolio/account.py",),

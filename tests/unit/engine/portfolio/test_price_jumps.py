@@ -3,7 +3,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.portfolio.price_jumps import JUMP, LATE, NO_SIGNAL_YET_US, OK, Verdicts, check
+from raysignal.engine.portfolio.admission import AdmissionCode, PriceVerdicts, check_prices
+from raysignal.engine.portfolio.portfolio import NO_SIGNAL_YET_US
+
+OK, LATE, JUMP = AdmissionCode.NEW, AdmissionCode.LATE, AdmissionCode.JUMP
 
 
 def judge(
@@ -14,11 +17,11 @@ def judge(
     skip: tuple[int, ...] = (),
     limit: float = 5.0,
     accept_jump: bool = False,
-) -> Verdicts:
+) -> PriceVerdicts:
     """Rows are (timestamp, symbol, price)."""
     mask = np.zeros(len(rows), np.bool_)
     mask[list(skip)] = True
-    return check(
+    return check_prices(
         np.array([row[0] for row in rows], np.int64),
         np.array([row[1] for row in rows], np.int32),
         np.array([row[2] for row in rows], np.float64),
@@ -109,7 +112,7 @@ def test_a_price_so_far_off_that_the_ratio_overflows_is_a_jump():
 
 def test_the_marks_handed_in_are_left_as_they_are():
     high_water, last_price = np.array([5], np.int64), np.array([100.0])
-    check(
+    check_prices(
         np.array([6], np.int64), np.zeros(1, np.int32), np.array([101.0]), np.zeros(1, np.bool_),
         high_water, last_price, 5.0, False,
     )  # fmt: skip
