@@ -56,7 +56,7 @@ class BacktestConfig:
 
 def backtest(config: BacktestConfig) -> None:
     """Play prices through the whole decision path: strategies, weights, risk, orders, fills, and who earned what."""
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
 
     output = Output(config.json)
     path = read_config(config.config)
@@ -78,7 +78,7 @@ def backtest(config: BacktestConfig) -> None:
 def sample_run(folder: Path) -> dict[str, Any]:
     """The sample pipeline on a made-up market, recorded; its figures, and `same`: the events that a replay repeats."""
     from raysignal.data.generator import SAMPLE
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
     from raysignal.runtime.pipeline_session import replay_session
 
     config = BacktestConfig(

@@ -94,7 +94,7 @@ def run_pipeline(config: RunPipelineConfig) -> None:
     With --bus and --stage it is one of two processes, which can be ended and started again at any time.
     """
     require_extras("pipeline run", "feeds")
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
 
     output = Output(config.json)
     path = read_config(config.config)

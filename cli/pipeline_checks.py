@@ -26,7 +26,7 @@ class CheckPipelineConfig:
 
 def check_config(config: CheckPipelineConfig) -> None:
     """Check a pipeline.yaml: every field, and that all of it fits together."""
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
 
     output = Output(config.json)
     path = read_config(config.config)
@@ -41,7 +41,7 @@ def check_config(config: CheckPipelineConfig) -> None:
 
 def explain(config: CheckPipelineConfig) -> None:
     """Say in words what each stage of a path does, and with which figures."""
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
 
     output = Output(config.json)
     path = read_config(config.config)
@@ -136,7 +136,7 @@ def check_path(config: CheckLeaksConfig) -> None:
     """
     from raysignal.cli.check_strategy import FAILED, NOT_CHECKED
     from raysignal.engine.strategies.isolation import IsolatedRuns
-    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_file import read_config
     from raysignal.runtime.pipeline_leaks import check_leaks
 
     output = Output(config.json)
