@@ -1,4 +1,4 @@
-"""The schema of `pipeline.yaml`: instruments, strategies, weights, who decides, risk, portfolio, venue; checked whole."""
+"""The schema of `pipeline.yaml`: instruments, strategies, weights, who decides, risk, portfolio, venue."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
