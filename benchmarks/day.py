@@ -53,7 +53,7 @@ from raysignal.engine.market.signal_rows import read_signals
 from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import RestRequest
-from raysignal.engine.pipeline.market_pipeline import MarketPipeline, PipelineOptions
+from raysignal.engine.pipeline.crossover_feed import CrossoverFeed, CrossoverOptions
 from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.market import MarketMoves
@@ -154,8 +154,8 @@ class Day:
             structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger("critical")
         )
         self.dealer = TradingThread(self.trader, self.paper, now_us=self.now_us, log=log)
-        self.station = MarketPipeline(
-            self.venue, [self.instrument], PipelineOptions(MINUTE_US, FAST, SLOW),
+        self.station = CrossoverFeed(
+            self.venue, [self.instrument], CrossoverOptions(MINUTE_US, FAST, SLOW),
             RecorderContext(
                 database=self.database, history=self._history, post=self._post, log=log, now_us=self.now_us
             ),

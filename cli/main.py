@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from raysignal.cli import (
+    backtest,
     check_strategy,
     compare,
     data,
@@ -24,6 +25,7 @@ from raysignal.cli import (
     market,
     memory,
     model,
+    parity,
     pipeline,
     portfolios,
     query,
@@ -105,8 +107,8 @@ app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))
 app.command("luck", cls=Verb)(verb(luck.LuckConfig, luck.luck))
 app.command("check-strategy", cls=Verb)(verb(check_strategy.CheckStrategyConfig, check_strategy.check_rule))
-app.command("backtest", cls=Verb)(verb(pipeline.BacktestConfig, pipeline.backtest))
-app.command("parity", cls=Verb)(verb(pipeline.ParityConfig, pipeline.parity))
+app.command("backtest", cls=Verb)(verb(backtest.BacktestConfig, backtest.backtest))
+app.command("parity", cls=Verb)(verb(parity.ParityConfig, parity.parity))
 app.add_typer(pipeline.app, name="pipeline")
 pipeline.app.command("show", cls=Verb)(verb(risk.ShowPipelineConfig, risk.show_pipeline))
 app.add_typer(risk.app, name="risk")

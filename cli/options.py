@@ -25,6 +25,15 @@ _reading = partial(typer.Option, rich_help_panel="How the file is read")
 _policy = partial(typer.Option, rich_help_panel="The portfolio's policy")
 PLACE = "Where the portfolios are"
 
+PipelineFile = Annotated[
+    Path, typer.Argument(metavar="PIPELINE.YAML", help="The configuration; see docs/pipeline.md.")
+]
+SessionFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--record", metavar="FOLDER", help="Keep the session there, for raysignal parity; a new folder."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 Url = Annotated[
     str | None,

@@ -23,11 +23,11 @@ from rich.text import Text
 
 from raysignal.cli import options
 from raysignal.cli.arms import ArmOptions, configured_trial
+from raysignal.cli.backtest import sample_run
 from raysignal.cli.compare import CompareConfig, FinishedCompare, make
 from raysignal.cli.feed import FollowedMarket, MarketOptions, follow, open_lines, without_buckets
 from raysignal.cli.model_options import ModelOptions
 from raysignal.cli.output import Output, errors_table, escape, rows_table
-from raysignal.cli.pipeline import sample_run
 from raysignal.cli.replay import sending, summary
 from raysignal.cli.runs import files_of
 from raysignal.cli.serve import hosted

@@ -25,11 +25,11 @@ from raysignal.engine.market.replay import MergedReplay, Series
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription
-from raysignal.engine.pipeline.market_pipeline import MarketPipeline
+from raysignal.engine.pipeline.crossover_feed import CrossoverFeed
 from raysignal.runtime.feeds import FeedContext, dealer_of, hosts_of, terms_of
 from raysignal.runtime.settings import Settings
 
-TradedPipeline = tuple[MarketPipeline, TradingThread | None]
+TradedFeed = tuple[CrossoverFeed, TradingThread | None]
 """What follows one instrument, and who trades it."""
 
 SHOWN_EVERY_S = 5.0
@@ -230,7 +230,7 @@ def _station(
     settings: Settings,
     database: Database,
     log: FilteringBoundLogger,
-) -> TradedPipeline:
+) -> TradedFeed:
     name = f"{instrument.venue}:{instrument.symbol}"
     clock = _Recorded(together)
     around = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
@@ -240,7 +240,7 @@ def _station(
         now_us=around.now_us,
     )  # fmt: skip
     venue = venue_named(instrument.venue)
-    station = MarketPipeline(
+    station = CrossoverFeed(
         venue, [instrument], replace(terms_of(settings), post_bars=False), recorded, dealer=dealer
     )
     return station, dealer

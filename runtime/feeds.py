@@ -39,7 +39,7 @@ from raysignal.engine.market.recorder import RecorderContext, Rename, nothing_to
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Venue
-from raysignal.engine.pipeline.market_pipeline import MarketPipeline, PipelineOptions
+from raysignal.engine.pipeline.crossover_feed import CrossoverFeed, CrossoverOptions
 from raysignal.runtime.settings import Settings
 
 CURRENCY = "quote"
@@ -85,7 +85,7 @@ class FollowedInstrument:
     name: str
     instrument: Instrument
     feed: Feed
-    station: MarketPipeline
+    station: CrossoverFeed
 
     def health(self) -> Health:
         """How the feed stands, and what follows it: ready if both are."""
@@ -157,7 +157,7 @@ async def following(name: str, settings: Settings, around: FeedContext) -> Async
             database=around.database, history=_history(venue, rest, here, observed), post=around.post, log=around.log,
             now_us=around.now_us, blobs=around.blobs, rename=around.rename,
         )  # fmt: skip
-        station = MarketPipeline(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
+        station = CrossoverFeed(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
         feed = Feed(
             venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,
             limits=limits, observed=observed,
@@ -179,10 +179,10 @@ def hosts_of(settings: Settings, venue: Venue) -> Hosts:
     return venue.hosts if other is None else Hosts(other["stream"], other["rest"])
 
 
-def terms_of(settings: Settings) -> PipelineOptions:
+def terms_of(settings: Settings) -> CrossoverOptions:
     """What the settings say of bars and crossover."""
     feed = settings.feed
-    return PipelineOptions(
+    return CrossoverOptions(
         parse_bar(feed.bar), feed.fast, feed.slow, Basis(feed.basis), post_bars=feed.post_bars
     )
 

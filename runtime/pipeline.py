@@ -15,13 +15,12 @@ from raysignal.engine.execution.paper_state import MemoryPaperStore, PaperRecord
 from raysignal.engine.market.bars import BarBuilder
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
-from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.engine.market.venues.protocol import Subscription, told_by_books
 from raysignal.engine.pipeline.aggregation import Aggregator
 from raysignal.engine.pipeline.attribute import AttributeStage
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
 from raysignal.engine.pipeline.execute import ExecuteStage
-from raysignal.engine.pipeline.market_pipeline import told_by_books
 from raysignal.engine.pipeline.paper_venue import PaperVenue
 from raysignal.engine.pipeline.path import DecisionPath
 from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio

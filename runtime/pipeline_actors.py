@@ -32,7 +32,8 @@ from raysignal.runtime.agent_settings import model_of
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.model_asker import Advise
-from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings

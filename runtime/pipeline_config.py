@@ -1,16 +1,14 @@
-"""`pipeline.yaml`: instruments, strategies, weights, risk, portfolio and venue of a decision path, checked whole."""
+"""The schema of `pipeline.yaml`: instruments, strategies, weights, who decides, risk, portfolio, venue."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from raysignal.agents.inference.strategy import ModelStrategy
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
+from raysignal.engine.core.errors import InvalidField, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.market.venues.names import VENUE_NAMES, is_spot
@@ -103,7 +101,7 @@ class StrategyConfig(_Part):
                 with of_this_setting():
                     self.strategy()
         except ValidationError as error:  # of what is posted
-            raise ValueError(_sentences(error, PostedSource)) from None
+            raise ValueError(sentences(error, PostedSource)) from None
         return self
 
     @property
@@ -384,7 +382,6 @@ _IDLE_WITHOUT_VENUE = {
 }
 
 _KINDS: Mapping[str, Any] = {"aggregation": AggregationSettings, "risk": RiskLimits, "portfolio": Policy}
-_MOST_NESTED = 32
 
 
 def _check_once(field: str, names: Sequence[str]) -> None:
@@ -409,65 +406,6 @@ def built(kind: Any, values: Mapping[str, Any]) -> Any:
     return kind(**values)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML with texts as keys, each once."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            place = f"key in line {key.start_mark.line + 1}"
-            if key.tag != "tag:yaml.org,2002:str":
-                value = key.value if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-                raise InvalidField(place, value, "a text; in quotes, if it looks like none")
-            if key.value in seen:
-                raise InvalidField(place, key.value, "each key once: it stands twice")
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _loaded(text: str) -> Any:
-    """What YAML without aliases and tags says.
-
-    Raises:
-        InvalidField, yaml.YAMLError, ValueError: where it cannot be.
-    """
-    depth = 0
-    event: Any
-    for event in yaml.parse(text, _Loader):
-        line = event.start_mark.line + 1
-        if isinstance(event, yaml.AliasEvent):
-            raise InvalidField(f"line {line}", f"*{event.anchor}", "what it stands for, written out")
-        if getattr(event, "tag", None) is not None:
-            raise InvalidField(f"tag in line {line}", event.tag, "a value without one")
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _MOST_NESTED:
-            raise InvalidField(f"nesting in line {line}", depth, f"at most {_MOST_NESTED} levels")
-    return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-
-
-def read_config(path: Path) -> PipelineConfig:
-    """The configuration that a file says.
-
-    Raises:
-        NotFound: there is no such file.
-        SettingsError: every field that cannot be, with its place, its value and what was expected.
-    """
-    if not path.is_file():
-        raise NotFound(f"{path} is not there; expected a pipeline.yaml, see docs/pipeline.md")
-    try:
-        said = _loaded(path.read_text(encoding="utf-8"))
-    except InvalidField as error:
-        raise SettingsError(f"{path}: {error}") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(said, dict):
-        raise SettingsError(f"{path} holds {type(said).__name__}; expected name, instruments, strategies, …")
-    try:
-        return PipelineConfig(**said)
-    except ValidationError as error:
-        raise SettingsError(f"{path}: {_sentences(error, PipelineConfig)}") from error
-
-
 _PARTS: Mapping[str, type[_Part]] = {
     "instruments": InstrumentConfig, "strategies": StrategyConfig, "venue": VenueConfig, "memory": MemoryConfig,
 }  # fmt: skip
@@ -478,7 +416,7 @@ _WORDS = {
 """Of pydantic, and of a person who writes YAML."""
 
 
-def _sentences(error: ValidationError, part: type[_Part]) -> str:
+def sentences(error: ValidationError, part: type[_Part]) -> str:
     """Errors of pydantic as field, value and what was expected; `part`: of which they are."""
     return "; ".join(_sentence(each, part) for each in error.errors())
 

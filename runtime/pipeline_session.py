@@ -41,7 +41,8 @@ from raysignal.engine.pipeline.session import (
     read_frames,
 )
 from raysignal.runtime.pipeline import Pipeline, build
-from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import read_config
 
 
 class SessionAbout(msgspec.Struct, frozen=True):

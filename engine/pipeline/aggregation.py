@@ -23,14 +23,13 @@ import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import AggregatedSignal, StrategySignal, Vote
 
-_FORMAT = 1
 _RECENT = 20  # outcomes that a reason speaks of
 _ROUNDING = 1e-12  # a score below it is a tie whose halves were rounded differently
 _HOUR_US = 3_600_000_000
@@ -109,18 +108,6 @@ class WeighingMethod(Protocol):
         """Why it has this weight, in words."""
         ...
 
-    def forget(self, strategy: str, /) -> None:
-        """It is no longer among them."""
-        ...
-
-    def state(self) -> Any:
-        """All that it has learnt, in msgpack's types."""
-        ...
-
-    def restore(self, state: Any, /) -> None:
-        """Take back what `state` gave; `msgspec.ValidationError` where it is none."""
-        ...
-
 
 class EqualWeights:
     """Everybody counts the same: the control."""
@@ -138,15 +125,6 @@ class EqualWeights:
 
     def reason(self, strategy: str) -> str:
         return f"{strategy} counts as much as every other"
-
-    def forget(self, strategy: str) -> None:
-        pass
-
-    def state(self) -> Any:
-        return None
-
-    def restore(self, state: Any) -> None:
-        pass
 
 
 class _Tally(msgspec.Struct):
@@ -203,15 +181,6 @@ class HitRateWeights:
             return f"no outcome of {strategy} is known yet"
         of, (rate, _) = min(tally.outcomes, _RECENT), self._posterior(strategy)
         return f"{strategy} was right {tally.recent.bit_count()} of {of}, decayed {rate:.2f}"
-
-    def forget(self, strategy: str) -> None:
-        self._tallies.pop(strategy, None)
-
-    def state(self) -> Any:
-        return self._tallies
-
-    def restore(self, state: Any) -> None:
-        self._tallies = msgspec.convert(state, dict[str, _Tally])
 
     def _posterior(self, strategy: str) -> tuple[float, float]:
         """Mean and standard deviation of its hit rate."""
@@ -326,37 +295,6 @@ class Aggregator:
         """Of every symbol of which something was said, in the order in which that began."""
         return tuple(of_symbol.report(symbol) for symbol, of_symbol in self._symbols.items())
 
-    def dump(self) -> bytes:
-        """All of it, for `load`; the same bytes for the same past."""
-        symbols = {symbol: of_symbol.state() for symbol, of_symbol in self._symbols.items()}
-        return msgspec.msgpack.encode((_FORMAT, self._settings.method, self._strategies, symbols))
-
-    @classmethod
-    def load(cls, data: bytes, strategies: Sequence[str], settings: AggregationSettings) -> Self:
-        """What `dump` wrote, under a configuration that may have changed since.
-
-        Strategies that are no longer configured are left out with all that was learnt of them; under another method
-        what the one before had learnt is.
-
-        Raises:
-            JournalDamaged: the bytes are no state, or one of another version.
-        """
-        aggregator = cls(strategies, settings)
-        try:
-            version, method, configured, symbols = msgspec.msgpack.decode(
-                data, type=tuple[int, str, tuple[str, ...], dict[str, _SymbolState]]
-            )
-            if version != _FORMAT:
-                raise JournalDamaged(f"weights of format {version}; this program reads {_FORMAT}")
-            gone = set(configured) - set(strategies)
-            for symbol, state in symbols.items():
-                of_symbol = _SymbolAggregator(aggregator._strategies, settings)
-                of_symbol.restore(state, learnt=method == settings.method, gone=gone)
-                aggregator._symbols[symbol] = of_symbol
-        except msgspec.MsgspecError as error:
-            raise JournalDamaged(f"the state of the weights cannot be read: {error}") from error
-        return aggregator
-
 
 class _Pending(msgspec.Struct, frozen=True, array_like=True, order=True):
     """A signal whose outcome is not known yet; in order of when it will be."""
@@ -384,19 +322,6 @@ class _Followed(msgspec.Struct):
 
     def worth(self, price: float) -> float:
         return self.earned + self.side * (price / self.price - 1.0) if self.side else self.earned
-
-
-class _SymbolState(msgspec.Struct):
-    """All that is known of a symbol."""
-
-    learnt: Any
-    votes: tuple[Vote, ...]
-    pending: tuple[_Pending, ...]
-    signals: int
-    last_price: float
-    followed: _Followed
-    equal: _Followed
-    changes: tuple[WeightChange, ...]
 
 
 class _SymbolAggregator:
@@ -475,27 +400,6 @@ class _SymbolAggregator:
             ),
             changes=tuple(self._changes),
         )
-
-    def state(self) -> _SymbolState:
-        return _SymbolState(
-            self._method.state(), self._spoken(), tuple(sorted(self._pending)), self._signals, float(self.last_price),
-            self._followed, self._equal, tuple(self._changes),
-        )  # fmt: skip
-
-    def restore(self, state: _SymbolState, *, learnt: bool, gone: set[str]) -> None:
-        """Take back what `state` gave, but for the strategies that are gone, and what was learnt by another method."""
-        if learnt:
-            self._method.restore(state.learnt)
-        for name in gone:
-            self._method.forget(name)
-        self._votes |= {vote.strategy: vote for vote in state.votes if vote.strategy not in gone}
-        self._weigh()
-        self._pending = sorted(each for each in state.pending if each.strategy not in gone)
-        self._open = {(each.strategy, each.side) for each in self._pending}
-        self._signals, self.last_price = state.signals, state.last_price
-        self._followed, self._equal = state.followed, state.equal
-        self._changes.extend(state.changes)
-        self.next_due_us = self._pending[0].due_us if self._pending else math.inf
 
     # The parts
 

@@ -21,16 +21,14 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Self
 
 import msgspec
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, ratio, total
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution
 
 BRACKET, OVERRULED = "stop", "overruled"
-_FORMAT = 1
 _DUST = Decimal("1e-12")  # of what was opened: less is what floats were rounded by, and no position
 
 
@@ -149,24 +147,6 @@ class Attributor:
     def records(self) -> tuple[StrategyRecord, ...]:
         """Of all closed trades, in the order of the names."""
         return tuple(self._earnings[name].record(name) for name in sorted(self._earnings))
-
-    def dump(self) -> bytes:
-        """All of it, for `load`; the same bytes for the same past."""
-        return msgspec.msgpack.encode((_FORMAT, self._open, self._earnings))
-
-    @classmethod
-    def load(cls, data: bytes) -> Self:
-        """What `dump` wrote; `JournalDamaged` where it is none of this version."""
-        attributor = cls()
-        try:
-            version, attributor._open, attributor._earnings = msgspec.msgpack.decode(
-                data, type=tuple[int, dict[str, _OpenTrade], dict[str, _Earnings]]
-            )
-        except msgspec.MsgspecError as error:
-            raise JournalDamaged(f"the state of the attribution cannot be read: {error}") from error
-        if version != _FORMAT:
-            raise JournalDamaged(f"an attribution of format {version}; this program reads {_FORMAT}")
-        return attributor
 
 
 def _count(earnings: dict[str, _Earnings], attribution: TradeAttribution) -> None:

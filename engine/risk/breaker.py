@@ -86,20 +86,20 @@ class RiskBreaker:
         "_who", "flatten", "trading",
     )  # fmt: skip
 
-    def __init__(self, limits: RiskLimits, state: BreakerState | None = None) -> None:
+    def __init__(self, limits: RiskLimits) -> None:
         self._limits = limits
-        state = state or BreakerState()
-        self.trading, self.flatten = state.trading, state.flatten
-        self._since_us, self._who, self._reason = state.since_us, state.who, state.reason
-        self._day_end_us, self._equity = state.day_end_us, state.equity
-        self._day_open, self._peak = state.day_open_equity or 0.0, state.peak_equity or 0.0
+        self.trading, self.flatten = TradingState.ACTIVE, False
+        self._since_us, self._who, self._reason = 0, "", ""
+        self._day_end_us = 0
+        self._equity: float | None = None
+        self._day_open = self._peak = 0.0
         self._floor = -math.inf
         self._kept_of_peak: float | None = None
         self._set_floor()
 
     @property
     def state(self) -> BreakerState:
-        """As it can be stored; given to a new breaker, that one goes on from here."""
+        """As it is told."""
         return BreakerState(
             trading=self.trading, flatten=self.flatten, since_us=self._since_us, who=self._who, reason=self._reason,
             day_end_us=self._day_end_us, equity=self._equity,

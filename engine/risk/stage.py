@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import PositionDecision, RiskOutcome, RiskVerdict
 from raysignal.engine.core.instants import MICROSECONDS
-from raysignal.engine.risk.breaker import BreakerState, RiskBreaker, TradingState
+from raysignal.engine.risk.breaker import RiskBreaker, TradingState
 from raysignal.engine.risk.limits import DecisionLimits, RiskLimits
 
 _ALMOST = 1.0 + 1e-9
@@ -69,26 +69,6 @@ class CountedOrder(NamedTuple):
     at_us: int
     symbol: str
     strategies: tuple[str, ...]
-
-
-class RiskState(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a stage knows; `model_us` is when a model last spoke."""
-
-    breaker: BreakerState = BreakerState()
-    orders: tuple[CountedOrder, ...] = ()
-    model_us: int | None = None
-
-    def dump(self) -> bytes:
-        """As bytes; the same state is the same bytes."""
-        return msgspec.msgpack.encode(self)
-
-    @classmethod
-    def load(cls, data: bytes) -> "RiskState":
-        """What `dump` wrote; `JournalDamaged` if it is anything else."""
-        try:
-            return msgspec.msgpack.decode(data, type=cls)
-        except msgspec.DecodeError as error:
-            raise JournalDamaged(f"a stored state of risk cannot be read: {error}") from error
 
 
 class _Allowed:
@@ -153,7 +133,6 @@ class RiskStage:
         limits: of it.
         fee_bps: of a fill, as the portfolio's policy has it; not needed for an account.
         account: the stage of the account that the portfolio shares; its limits count beside the portfolio's.
-        state: to go on from.
     """
 
     def __init__(
@@ -162,13 +141,11 @@ class RiskStage:
         *,
         fee_bps: float = 0.0,
         account: "RiskStage | None" = None,
-        state: RiskState | None = None,
     ) -> None:
-        state = state or RiskState()
         self.limits = limits
-        self.breaker = RiskBreaker(limits, state.breaker)
-        self._orders: deque[CountedOrder] = deque(state.orders)
-        self._model_us = state.model_us
+        self.breaker = RiskBreaker(limits)
+        self._orders: deque[CountedOrder] = deque()
+        self._model_us: int | None = None
         self._gross = 1.0 + fee_bps / _BPS
         self._account = account
         self._of_symbol: dict[str, DecisionLimits] = {}
@@ -180,11 +157,6 @@ class RiskStage:
                 for each in (limits, *limits.symbols.values(), *limits.strategies.values())
             )
         )
-
-    @property
-    def state(self) -> RiskState:
-        """As it can be stored; given to a new stage, that one goes on from here."""
-        return RiskState(breaker=self.breaker.state, orders=tuple(self._orders), model_us=self._model_us)
 
     def on(
         self, decision: PositionDecision, view: AccountView, account: AccountView | None = None

@@ -233,3 +233,13 @@ class Venue(Protocol):
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> Tracker:
         """The state of one connection, made for the subscriptions of an `StreamRequest` (or of a recording)."""
+
+
+def told_by_books(instrument: Instrument, openings: Sequence[StreamRequest]) -> bool:
+    """Whether books come by the connection whose opening, and not a text later on, asks for the trades."""
+    wanted = {Channel.DEPTH, Channel.TRADES}
+    return any(
+        each.instrument == instrument and wanted <= each.channels and not opening.texts
+        for opening in openings
+        for each in opening.subscriptions
+    )

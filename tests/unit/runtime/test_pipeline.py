@@ -38,7 +38,8 @@ from raysignal.engine.pipeline.session import (
 )
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.runtime.pipeline import build
-from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import read_config
 from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
 from tests.support.pipelines import MINUTE_US, Events, config_of, played, walk
 

@@ -13,8 +13,7 @@ from raysignal.engine.core.market_events import BookChange, BookLost, Channel, E
 from raysignal.engine.market.venues import binance, bybit, okx, tracker
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
-from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue
-from raysignal.engine.pipeline.market_pipeline import told_by_books
+from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue, told_by_books
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
 USDM_BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)

@@ -1,4 +1,4 @@
-"""What strategies want together: sides, weights, outcomes that become known, and the state."""
+"""What strategies want together: sides, weights, outcomes that become known."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import AggregatedSignal, OrderFill, PositionDecision, StrategySignal
 from raysignal.engine.pipeline.aggregation import (
     METHODS,
@@ -435,48 +435,6 @@ class TestHistories:
             aggregator = Aggregator(("alpha", "beta"), SHORT)
             said_of.append([event.to(aggregator) for event in each][:cut])
         assert said_of[0] == said_of[1]
-
-    @given(histories(), st.sampled_from(sorted(METHODS)))
-    @settings(max_examples=examples(100))
-    def test_restart_at_every_event_changes_no_byte(self, events: list[Event], method: str) -> None:
-        terms = replace(SHORT, method=method)
-        whole = restarted = Aggregator(("alpha", "beta"), terms)
-        restarted = Aggregator.load(restarted.dump(), ("alpha", "beta"), terms)
-        for event in events:
-            assert event.to(whole) == event.to(restarted)
-            assert whole.dump() == restarted.dump()
-            restarted = Aggregator.load(restarted.dump(), ("alpha", "beta"), terms)
-            assert restarted.dump() == whole.dump()
-            assert restarted.reports() == whole.reports()
-
-
-class TestState:
-    def test_strategy_that_is_no_longer_configured_has_no_vote_and_no_past(self) -> None:
-        aggregator = Aggregator(("alpha", "beta"), LEARNING)
-        aggregator.on_signal(said("tradingview", 1, interval_us=0))
-        aggregator.on_signal(said("beta", 1))
-        live(aggregator, "alpha", [True] * 30)
-        aggregator.on_signal(said("alpha", -1, 30))
-        left = Aggregator.load(aggregator.dump(), ("gamma", "beta"), LEARNING)
-        told = left.on_signal(said("gamma", 1, 31))
-        assert [vote.strategy for vote in told.votes] == ["gamma", "beta", "tradingview"]
-        assert [vote.weight for vote in told.votes] == pytest.approx([1 / 3] * 3, abs=0.1)
-        back = Aggregator.load(left.dump(), ("alpha", "gamma", "beta"), LEARNING)
-        back.on_price(SYMBOL, 99 * MINUTE_US, 101.0)
-        assert back.on_signal(said("alpha", 1, 99)).votes[0].weight < 0.3
-
-    def test_other_method_begins_anew_and_keeps_the_sides(self) -> None:
-        aggregator = Aggregator(("alpha", "beta"), LEARNING)
-        aggregator.on_signal(said("beta", -1))
-        live(aggregator, "alpha", [True] * 30)
-        equal = Aggregator.load(aggregator.dump(), ("alpha", "beta"), replace(LEARNING, method="equal"))
-        assert weights(equal) == {"alpha": 0.5, "beta": 0.5}
-        assert [each.side for each in report(equal).weights] == [1, -1]
-
-    @pytest.mark.parametrize("data", [b"", b"\x93\x02\x01\x80", b"\x94\x63\xa5equal\x90\x80", b"\xff\xff"])
-    def test_other_bytes_are_refused(self, data: bytes) -> None:
-        with pytest.raises(JournalDamaged, match="weights"):
-            Aggregator.load(data, NAMES, LEARNING)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine.core.columns import TextColumn
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution, Vote
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -141,10 +141,11 @@ class TestFills:
     def test_fill_that_is_none_is_refused_and_changes_nothing(self, name: str, value: str) -> None:
         attributor = Attributor()
         attributor.on_fill(fill(1, "1", "100"), LONG)
-        before = attributor.dump()
         with pytest.raises(InvalidField, match=rf"{name} is .*{value}.* a decimal number.*order:0"):
             attributor.on_fill(fill(-1, **{"quantity": "1", "price": "100"} | {name: value}), FLAT)
-        assert attributor.dump() == before
+        closed = attributor.on_fill(fill(-1, "1", "110"), FLAT)
+        assert closed is not None
+        assert closed.pnl == 10.0
 
 
 class TestRecords:
@@ -223,16 +224,6 @@ class TestFillsAtRandom:
         records = attributor.records()
         assert sum(record.contribution for record in records) == pytest.approx(earned, rel=1e-9, abs=1e-9)
 
-    @given(FILLS)
-    @settings(max_examples=examples(50))
-    def test_restart_at_every_fill_changes_no_byte(self, rows: list[Any]) -> None:
-        whole, restarted = Attributor(), Attributor()
-        for each, decision in numbered(rows):
-            restarted = Attributor.load(restarted.dump())
-            assert whole.on_fill(each, decision) == restarted.on_fill(each, decision)
-            assert whole.dump() == restarted.dump()
-        assert Attributor.load(whole.dump()).records() == whole.records()
-
     @given(
         st.sampled_from(["long-flat", "long-short"]),
         st.lists(st.tuples(st.sampled_from([1, -1, 2, 0]), st.floats(50.0, 200.0)), min_size=1, max_size=40),
@@ -260,9 +251,3 @@ class TestFillsAtRandom:
         assert [trade.pnl for trade in found] == pytest.approx(
             expected["pnl"].to_pylist(), rel=1e-9, abs=1e-6
         )
-
-
-@pytest.mark.parametrize("data", [b"", b"\x93\x63\x80\x80", b"\x92\x01\x80", b"\xc1"])
-def test_other_bytes_are_refused(data: bytes) -> None:
-    with pytest.raises(JournalDamaged, match="attribution"):
-        Attributor.load(data)

@@ -4,12 +4,11 @@ import math
 
 import pytest
 
-from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.events import Command, CommandKind
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.risk.breaker import BreakerState, RiskBreaker, TradingState
 from raysignal.engine.risk.limits import RiskLimits
-from raysignal.engine.risk.stage import RiskStage, RiskState
 
 ACTIVE, REDUCING, HALTED = TradingState
 TWO_PERCENT = RiskLimits(drawdown_share=0.02)
@@ -172,37 +171,6 @@ def test_a_command_without_a_person_or_a_reason_changes_nothing(kind, wrong, exp
         made.command(command(kind, **wrong))
     assert refused.value.fields["expected"] == expected
     assert made.state == before
-
-
-@pytest.mark.parametrize("equities", [[], [10_000.0], [10_000.0, 9_880.0], [10_000.0, 9_800.0, 10_400.0]])
-def test_what_was_stored_goes_on_where_it_was_byte_for_byte(equities):
-    limits = RiskLimits(drawdown_share=0.02, reduce_from_share=0.5, flatten=True)
-    first = RiskStage(limits)
-    for second, equity in enumerate(equities):
-        first.breaker.mark(equity, second)
-    stored = first.state.dump()
-    second = RiskStage(limits, state=RiskState.load(stored))
-    assert second.state.dump() == stored
-    for stage in (first, second):
-        stage.breaker.mark(9_890.0, 50)
-        stage.breaker.mark(9_795.0, DAY_US)
-    assert first.state.dump() == second.state.dump()
-
-
-def test_a_halt_outlives_a_restart():
-    halted = RiskStage(TWO_PERCENT)
-    halted.breaker.mark(10_000.0, 0)
-    halted.breaker.mark(9_800.0, 1)
-    again = RiskStage(TWO_PERCENT, state=RiskState.load(halted.state.dump()))
-    again.breaker.mark(20_000.0, 2 * DAY_US)
-    assert again.breaker.trading is HALTED
-    assert again.breaker.reason == "drawdown_share is 0.02, equity 9800 of 10000; at most 0.02"
-
-
-@pytest.mark.parametrize("data", [b"", b"\xc1", RiskState().dump()[:-1], b"\x81\xa7breaker\x01"])
-def test_a_state_that_cannot_be_read_is_named_as_damage(data):
-    with pytest.raises(JournalDamaged, match="a stored state of risk cannot be read"):
-        RiskState.load(data)
 
 
 def test_the_state_of_a_new_breaker_knows_nothing():

@@ -1,9 +1,11 @@
-"""What follows a feed: bars, the crossover on them, its signals stored and posted, and their orders on paper.
+"""What `raysignal feed` makes of a venue: bars, one crossover on them, its signals posted, and their orders on paper.
 
-    station = Station(venue, instruments, terms, database=…, post=…, history=…, log=…, now_us=…, dealer=dealer)
-    feed = Feed(venue, station.subscriptions, station.take, …)
-    station.follow(feed.tracker)
-    station.start()                     # keeper and dealer on threads of their own
+Strategies that are weighed and decided on have a path of their own (`engine.pipeline.path`).
+
+    follower = CrossoverFeed(venue, instruments, options, context, dealer=dealer)
+    feed = Feed(venue, follower.subscriptions, follower.take, …)
+    follower.follow(feed.tracker)
+    follower.start()                    # recorder and trader on threads of their own
 
 `take` is the feed's sink: it runs in the feed's loop, makes bars, and waits for nobody.
 """
@@ -21,14 +23,14 @@ from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
 from raysignal.engine.market.crossover_watch import Watch
 from raysignal.engine.market.recorder import MarketRecorder, RecorderContext
 from raysignal.engine.market.recorder_thread import RecorderThread
-from raysignal.engine.market.venues.protocol import StreamRequest, Subscription, Tracker, Venue
+from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue, told_by_books
 
 LEFT_OUT = 10
 """So many prices in a row that are left out, and nothing that is made of them can be believed."""
 
 
 @dataclass(frozen=True, slots=True)
-class PipelineOptions:
+class CrossoverOptions:
     """What is made of a market.
 
     Attributes:
@@ -51,7 +53,7 @@ class PipelineOptions:
         return Watch(instrument, self.interval_us, fast=self.fast, slow=self.slow, basis=self.basis)
 
 
-class MarketPipeline:
+class CrossoverFeed:
     """See the module.
 
     Args:
@@ -64,7 +66,7 @@ class MarketPipeline:
         self,
         venue: Venue,
         instruments: Sequence[Instrument],
-        terms: PipelineOptions,
+        terms: CrossoverOptions,
         context: RecorderContext,
         *,
         dealer: TradingThread | None = None,
@@ -231,13 +233,3 @@ def _why_left_out(builder: BarBuilder) -> str:
     if builder.ahead_us > 0:
         return f"being stamped {builder.ahead_us / 1e6:,.0f} s ahead of the clock; expected a clock that is right"
     return "being of bars that have ended: was a price before them stamped too late?"
-
-
-def told_by_books(instrument: Instrument, openings: Sequence[StreamRequest]) -> bool:
-    """Whether books come by the connection whose opening, and not a text later on, asks for the trades."""
-    wanted = {Channel.DEPTH, Channel.TRADES}
-    return any(
-        each.instrument == instrument and wanted <= each.channels and not opening.texts
-        for opening in openings
-        for each in opening.subscriptions
-    )

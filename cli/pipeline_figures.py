@@ -1,0 +1,124 @@
+"""What a run of a decision path came to: counted event by event, told in plain values, and shown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from raysignal.cli.output import Output, escape, rows_table
+from raysignal.engine.core.instants import format_instant
+
+if TYPE_CHECKING:
+    from raysignal.runtime.pipeline import Pipeline
+
+
+class EventCounts:
+    """An event log that counts, and keeps what a report shows; `also` is told the same."""
+
+    def __init__(self, also: Any = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.ended: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self._decisions = 0
+        self.slippage = 0.0
+        self.alarms: list[Any] = []
+        self._also = also
+
+    def input(self, event: Any) -> None:
+        """See `engine.pipeline.driver.EventLog`."""
+        self.counts[type(event).__name__] += 1
+        if self._also is not None:
+            self._also.input(event)
+
+    def output(self, event: Any) -> None:
+        """See `engine.pipeline.driver.EventLog`."""
+        name = type(event).__name__
+        self.counts[name] += 1
+        if name == "OrderFill":
+            self.slippage += event.side * (float(event.price) - event.decided_price) * float(event.quantity)
+        elif name == "OrderEnded" and event.state != "filled":
+            self.ended[f"{event.state}: {event.reason}" if event.reason else event.state] += 1
+        elif name == "Alarm":
+            self.alarms.append(event)
+        elif name == "RiskVerdict":
+            self.counts[f"risk_{event.outcome.value}"] += 1
+        elif name == "PositionDecision" and event.number > self._decisions:
+            self._decisions = event.number  # one that waited for an order is said again
+            self.reasons[event.reason] += 1
+        if self._also is not None:
+            self._also.output(event)
+
+
+def report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]], output: Output) -> None:
+    show(pipeline, log, figures_of(pipeline, log, curve), output)
+
+
+def show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output: Output) -> None:
+    if output.as_json:
+        output.json(figures)
+        return
+    output.say(
+        f"path      {figures['signals']:,d} signals, {figures['decisions']:,d} decisions "
+        f"({figures['reduced']:,d} reduced, {figures['refused']:,d} refused by risk), {figures['orders']:,d} orders, "
+        f"{figures['fills']:,d} fills, {figures['trades']:,d} trades"
+    )
+    if pipeline.answers is not None:
+        reasons = ", ".join(f"{count:,d} {escape(why)}" for why, count in figures["reasons"].items())
+        output.say(f"decide    {pipeline.config.decide}: {reasons or 'nothing'}")
+    if figures["ended"]:
+        ended = ", ".join(f"{count:,d} {escape(how)}" for how, count in figures["ended"].items())
+        output.say(f"ended     not filled: {ended}")
+    output.say(
+        f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
+        f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
+        f"slippage {figures['slippage']:,.2f}"
+    )
+    for alarm in log.alarms[-3:]:
+        output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
+    rows = [
+        (
+            each["strategy"], each["trades"], f"{each['contribution']:+,.2f}", _share(each["hit_rate"]),
+            _ratio(each["payoff"]), f"{each['turnover']:,.2f}",
+        )
+        for each in figures["strategies"]
+    ]  # fmt: skip
+    output.table(rows_table(("strategy", "trades", "profit", "hit rate", "payoff", "turnover"), rows))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]]) -> dict[str, Any]:
+    """What a run came to, in plain values."""
+    import numpy as np
+
+    counts = log.counts
+    equity = np.array([worth for _, worth in curve] or [pipeline.portfolio.equity])
+    initial = pipeline.config.policy.initial_cash
+    peak = np.maximum.accumulate(np.concatenate([[initial], equity]))[1:]
+    return {
+        "name": pipeline.config.name,
+        "candles": counts["Candle"],
+        "signals": counts["StrategySignal"],
+        "decisions": counts["PositionDecision"],
+        "reduced": counts["risk_reduce"],
+        "refused": counts["risk_refuse"],
+        "reasons": dict(log.reasons.most_common()),
+        "orders": counts["PlannedOrder"],
+        "fills": counts["OrderFill"],
+        "ended": dict(log.ended.most_common()),
+        "trades": counts["TradeAttribution"],
+        "initial": initial,
+        "equity": float(equity[-1]),
+        "total_return": float(equity[-1] / initial - 1.0),
+        "max_drawdown": float(np.max(1.0 - equity / peak)),
+        "slippage": log.slippage,
+        "breaker": pipeline.risk.stage.breaker.trading.value,
+        "strategies": pipeline.earnings(),
+        "weights": pipeline.weights(),
+    }
