@@ -17,7 +17,6 @@ from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.errors import InvalidField, ModelRefused, RaysignalError, StrategyFailed
 from raysignal.engine.core.signals import Action
 from raysignal.engine.strategies.features import CandleFeature, FeatureStream
-from raysignal.engine.strategies.indicators import check_number
 from raysignal.engine.strategies.strategy import Bars
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
@@ -59,7 +58,13 @@ class ModelStrategy:
             raise InvalidField(
                 "model", location, "a folder, or s3://bucket/prefix, with model.onnx and card.json"
             )
-        confidence = check_number("confidence", parameters.get("confidence", 0.65), 0.0, 1.0)
+        confidence = parameters.get("confidence", 0.65)
+        if (
+            isinstance(confidence, bool)
+            or not isinstance(confidence, int | float)
+            or not 0.0 <= confidence <= 1.0
+        ):
+            raise InvalidField("confidence", confidence, "a number from 0 to 1")
         try:
             policy = _loaded(ModelFiles.read(location))
         except ModelRefused as error:
