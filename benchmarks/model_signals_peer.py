@@ -23,7 +23,7 @@ from benchmarks.model_signals import FEATURES, HIDDEN
 _ACTIONS = ("HOLD", "BUY", "SELL")
 
 
-class Asked(BaseModel):
+class AskedIn(BaseModel):
     """The body."""
 
     symbol: str = Field(min_length=1, max_length=64)
@@ -35,7 +35,7 @@ class Asked(BaseModel):
     atr: float = Field(ge=0, allow_inf_nan=False)
 
 
-class Signal(BaseModel):
+class GeneratedOut(BaseModel):
     """The answer."""
 
     signal_id: str
@@ -65,7 +65,7 @@ def peer(folder: str) -> FastAPI:
     app = FastAPI()
 
     @app.post("/api/signals/generate")
-    async def generate(asked: Asked) -> Signal:
+    async def generate(asked: AskedIn) -> GeneratedOut:
         began = time.perf_counter()
         features = np.array([[getattr(asked, name.partition("(")[0]) for name in FEATURES]], np.float32)
         h, c = states.get(asked.symbol, (nothing, nothing))
@@ -76,7 +76,7 @@ def peer(folder: str) -> FastAPI:
         best = int(probabilities[0].argmax())
         confidence, side = float(probabilities[0][best]), (0, 1, -1)[best]
         price = asked.close_price
-        return Signal(
+        return GeneratedOut(
             signal_id=f"{asked.symbol}:{asked.timestamp.isoformat()}", timestamp=asked.timestamp, symbol=asked.symbol,
             action=_ACTIONS[best], confidence=confidence, entry_price=price,
             stop_loss=price - side * 2 * asked.atr if side else None,
