@@ -188,7 +188,7 @@ def _play_candles(
         if config.record is not None:
             with options.writing_to(config.record):
                 writer = stack.enter_context(SessionWriter(config.record))
-            write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)
+            write_about(config.record, config.config.read_text(encoding="utf-8"), path, instruments)
         log = EventCounts(writer)
         market = candle_market(path, instruments)
         driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)

@@ -18,6 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import TypeVar
 
+import msgspec
+
 from raysignal.engine.core.errors import StoreUnavailable, UnreadableInput
 from raysignal.engine.core.events import PlannedOrder
 from raysignal.engine.database.database import Database
@@ -42,7 +44,7 @@ from raysignal.engine.pipeline.ends import (
 from raysignal.runtime.pipeline import Pipeline, build, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_live import feed_of, first_rows, markets_of
-from raysignal.runtime.pipeline_session import feed_sink
+from raysignal.runtime.pipeline_session import check_models, feed_sink
 
 T = TypeVar("T")
 
@@ -207,7 +209,7 @@ async def decide_process(
     markets = await markets_of(config, hosts_of, clock, random)
     pipeline = build(config, markets.instruments, listings=markets.listings, gapless=True)
     group = decide_group(config.name)
-    await asyncio.to_thread(_check_config, stores, group, text)
+    await asyncio.to_thread(_check_config, stores, group, text, config)
     stage = await asyncio.to_thread(
         partial(
             DurableStage.open, DecideEnd(pipeline.path, log), bus, streams=[market_stream(config.name)],
@@ -221,16 +223,24 @@ async def decide_process(
         stage.close()
 
 
-def _check_config(stores: Stores, group: str, text: str) -> None:
-    place, data = f"stages/{group}/pipeline.yaml", text.encode()
-    held = stores.blobs.get(place)
-    if held is None:
-        stores.blobs.put(place, data)
-    elif held != data:
+def _check_config(stores: Stores, group: str, text: str, config: PipelineConfig) -> None:
+    """Refuse another configuration, or other models, than the journal is of."""
+    held = _kept(stores, f"stages/{group}/pipeline.yaml", text.encode())
+    if held != text.encode():
         raise UnreadableInput(
             f"the store holds the journal of {group}, which is of another configuration; expected the same, or "
             "another name in it, or another store"
         )
+    models = _kept(stores, f"stages/{group}/models.json", msgspec.json.encode(config.models))
+    check_models(msgspec.json.decode(models), config, f"the journal of {group}")
+
+
+def _kept(stores: Stores, place: str, data: bytes) -> bytes:
+    """What a blob holds, which is written where there is none."""
+    held = stores.blobs.get(place)
+    if held is None:
+        stores.blobs.put(place, data)
+    return data if held is None else held
 
 
 def _route(name: str, event: BusEvent) -> str | None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from raysignal.agents.inference.strategy import ModelStrategy
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
@@ -45,7 +46,7 @@ class InstrumentConfig(_Part):
         return market
 
 
-POSTED = "posted"
+POSTED, MODEL = "posted", "model"
 RESERVED = frozenset({"stop", "overruled", "flatten"})
 """Names that attribution has for what no strategy earned; see docs/weighing.md."""
 
@@ -70,8 +71,8 @@ class StrategyConfig(_Part):
 
     name: Name = Field(description="unique; whose votes and profits these are")
     kind: str = Field(
-        description=f"one of {', '.join(NAMES)}; module:Class, a class of yours, which runs in this process; or "
-        f"{POSTED}: signals that the service takes in"
+        description=f"one of {', '.join(NAMES)}; module:Class, a class of yours, which runs in this process; "
+        f"{MODEL}: an ONNX policy; or {POSTED}: signals that the service takes in"
     )
     bar: str = Field(
         description="length of the candles that it sees, such as 1m; posted: that positions are marked at"
@@ -110,6 +111,8 @@ class StrategyConfig(_Part):
 
     def strategy(self) -> Strategy:
         """The rule itself, unless it is posted; `InvalidField` for a kind, parameter or value that cannot be."""
+        if self.kind == MODEL:
+            return ModelStrategy.of(self.parameters, self.bar, self.interval_us)
         return make(self.kind, self.parameters)
 
 
@@ -267,6 +270,12 @@ class PipelineConfig(_Part):
         """Lengths of the candles that strategies see of a symbol, the shortest first."""
         found = {each.interval_us for each in self.strategies if symbol in self.symbols_of(each)}
         return tuple(sorted(found))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Of each strategy that is a model: its digest."""
+        found = {each.name: each.strategy() for each in self.strategies if each.kind == MODEL}
+        return {name: each.policy.digest for name, each in found.items() if isinstance(each, ModelStrategy)}
 
     @property
     def policy(self) -> Policy:

@@ -38,7 +38,7 @@ from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
-from raysignal.runtime.pipeline_session import Both, SessionPlayer, read_about, write_about
+from raysignal.runtime.pipeline_session import Both, SessionPlayer, check_models, read_about, write_about
 
 _FLUSH_S = 1.0
 _ROWS, _WAIT_S = 256, 5.0
@@ -235,10 +235,10 @@ async def live_pipeline(
         writer, resumed = None, None
         posted = await first_rows(config, portfolios)
         if folder is not None:
-            resumed = _resume(player, folder, text, instruments)
+            resumed = _resume(player, folder, text, config, instruments)
             writer = stack.enter_context(SessionWriter(folder))
             if resumed is None:
-                write_about(folder, text, instruments, player.listings, headers, posted, raw)
+                write_about(folder, text, config, instruments, player.listings, headers, posted, raw)
             else:
                 about, _ = read_about(folder / ABOUT)
                 posted, raw = about.posted | player.posted, about.raw
@@ -307,7 +307,11 @@ async def first_rows(config: PipelineConfig, portfolios: Portfolios | None) -> d
 
 
 def _resume(
-    player: SessionPlayer, folder: Path, text: str, instruments: Mapping[str, Instrument]
+    player: SessionPlayer,
+    folder: Path,
+    text: str,
+    config: PipelineConfig,
+    instruments: Mapping[str, Instrument],
 ) -> ParityCheck | None:
     """Play what is recorded there; None: there is no session."""
     if not (folder / CONFIG).is_file():
@@ -317,6 +321,7 @@ def _resume(
             f"{folder} holds a session of another configuration; expected the same, or a new folder for --record"
         )
     about, _ = read_about(folder / ABOUT)
+    check_models(about.models, config, str(folder))
     if about.instruments != dict(instruments) or about.listings != player.listings:
         raise UnreadableInput(
             f"{folder} holds a session of instruments that their venues write, or take orders in, otherwise now; "

@@ -53,6 +53,7 @@ class SessionAbout(msgspec.Struct, frozen=True):
         series: the headers of its market connections; none: candles are its inputs.
         posted: of each strategy whose signals are posted: the first row of its portfolio that counts.
         raw: whether every message of the market is in it.
+        models: of each strategy that is a model: its digest.
     """
 
     version: str
@@ -61,10 +62,11 @@ class SessionAbout(msgspec.Struct, frozen=True):
     series: list[str] = []
     posted: dict[str, int] = {}
     raw: bool = True
+    models: dict[str, str] = {}
 
 
 def write_about(
-    folder: Path, config_text: str, instruments: Mapping[str, Instrument],
+    folder: Path, config_text: str, config: PipelineConfig, instruments: Mapping[str, Instrument],
     listings: Mapping[str, Listing] | None = None, series: Sequence[RecordingHeader] = (),
     posted: Mapping[str, int] | None = None, raw: bool = True,
 ) -> None:  # fmt: skip
@@ -76,10 +78,32 @@ def write_about(
         [each.line().decode() for each in series],
         dict(posted or {}),
         raw,
+        config.models,
     )
     # The configuration last: where it is, all of it is.
     _write(folder / ABOUT, msgspec.json.format(msgspec.json.encode(about)) + b"\n")
     _write(folder / CONFIG, config_text.encode())
+
+
+def check_models(known: Mapping[str, str], config: PipelineConfig, what: str) -> None:
+    """Refuse another model than decisions were recorded with.
+
+    Args:
+        known: of each strategy that was a model: its digest.
+        config: the path as it is read now.
+        what: was recorded, for the sentence.
+
+    Raises:
+        UnreadableInput: a strategy's model is another, by name.
+    """
+    now = config.models
+    for name in sorted(known.keys() | now.keys()):
+        if known.get(name) != now.get(name):
+            raise UnreadableInput(
+                f"{what} was recorded with another model of the strategy {name}: {known.get(name)}, and what lies "
+                f"there now is {now.get(name)}; expected the same card.json and model.onnx",
+                strategy=name, recorded=known.get(name), found=now.get(name),
+            )  # fmt: skip
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -299,7 +323,7 @@ def play_recordings(
         writer = None
         if record is not None:
             writer = stack.enter_context(SessionWriter(record))
-            write_about(record, text, instruments, None, headers)
+            write_about(record, text, config, instruments, None, headers)
         driver = player.go_live(log if writer is None else Both(writer, log))
         merged = heapq.merge(*(_lines(number, each) for number, each in enumerate(series)))
         for received_ns, number, raw in merged:
@@ -346,6 +370,7 @@ def replay_session(folder: Path) -> ParityCheck:
     """
     config = read_config(folder / CONFIG)
     about, headers = read_about(folder / ABOUT)
+    check_models(about.models, config, str(folder))
     player = SessionPlayer(config, about.instruments, about.listings, headers)
     check = player.play(folder) if about.raw else player.play_facts(folder)
     check.ended()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.core.arrays import Float64Array
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.events import Alarm, Candle, StrategySignal
 from raysignal.engine.strategies.features import CandleFeature
-from raysignal.engine.strategies.strategy import Bars, Strategy, StrategyStream
+from raysignal.engine.strategies.strategy import Bars, ConfidentStream, Strategy, StrategyStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +31,29 @@ class StrategySpec:
     symbols: tuple[str, ...]
 
 
+_Said = tuple[int, float]
+"""A side, and how far it is to count."""
+_NOTHING: _Said = (0, 1.0)
+
+
 class _Running:
     """A strategy on one symbol; `ahead` is what it says at instants that a replay has worked out already."""
 
     def __init__(self, spec: StrategySpec) -> None:
         self.spec = spec
-        self.stream: StrategyStream = spec.strategy.stream()
-        self.ahead: dict[int, int] = {}
+        self.ahead: dict[int, _Said] = {}
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin with the first bar."""
+        self._stream: StrategyStream = self.spec.strategy.stream()
+        self._confident = self._stream if isinstance(self._stream, ConfidentStream) else None
+
+    def advance(self, bars: Bars) -> tuple[Int8Array, Float64Array]:
+        """What it says at the next bars: sides, and how far they are to count."""
+        if self._confident is not None:
+            return self._confident.advance_with_confidence(bars)
+        return self._stream.advance(bars), np.ones(len(bars))
 
 
 class _Place:
@@ -58,7 +74,7 @@ class _Place:
         """Begin a new warm-up."""
         self._streams = [(each.name, each.stream()) for each in self._features]
         for running in self.strategies:
-            running.stream = running.spec.strategy.stream()
+            running.restart()
 
     def features(self, bars: Bars) -> list[tuple[str, Float64Array]]:
         """Names and values at the next bars."""
@@ -95,10 +111,11 @@ class StrategyStage:
             return
         speaks = np.zeros(len(bars), np.bool_)
         for running in place.strategies:
-            actions = running.stream.advance(bars)
-            rows = np.flatnonzero(actions)
+            sides, confidences = running.advance(bars)
+            rows = np.flatnonzero(sides)
             speaks[rows] = True
-            running.ahead = dict(zip(bars.known_at_us[rows].tolist(), actions[rows].tolist(), strict=True))
+            said = zip(sides[rows].tolist(), confidences[rows].tolist(), strict=True)
+            running.ahead = dict(zip(bars.known_at_us[rows].tolist(), said, strict=True))
         values = place.features(bars)
         place.ahead = {
             int(bars.known_at_us[row]): _known(values, row) for row in np.flatnonzero(speaks).tolist()
@@ -111,10 +128,10 @@ class StrategyStage:
         if place is None:
             return ()
         if candle.at_us <= place.ahead_until_us:
-            sides = [each.ahead.get(candle.at_us, 0) for each in place.strategies]
-            if not any(sides):
+            said = [each.ahead.get(candle.at_us, _NOTHING) for each in place.strategies]
+            if not any(side for side, _ in said):
                 return ()
-            return _signals(place.strategies, candle, sides, place.ahead[candle.at_us])
+            return _signals(place.strategies, candle, said, place.ahead[candle.at_us])
         begins_us = candle.at_us - candle.interval_us
         follows = not self._gapless or place.ended_us in {None, begins_us}
         place.ended_us = candle.at_us
@@ -126,9 +143,11 @@ class StrategyStage:
             )
             return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="candles_missing", message=message),)
         bars = _bars(candle)
-        sides = [int(each.stream.advance(bars)[0]) for each in place.strategies]
+        columns = [each.advance(bars) for each in place.strategies]
+        said = [(int(sides[0]), float(confidences[0])) for sides, confidences in columns]
         values = place.features(bars)
-        return _signals(place.strategies, candle, sides, _known(values, 0)) if any(sides) else []
+        speaks = any(side for side, _ in said)
+        return _signals(place.strategies, candle, said, _known(values, 0)) if speaks else []
 
 
 def _known(values: Sequence[tuple[str, Float64Array]], row: int) -> dict[str, float]:
@@ -138,15 +157,19 @@ def _known(values: Sequence[tuple[str, Float64Array]], row: int) -> dict[str, fl
 
 
 def _signals(
-    running: Sequence[_Running], candle: Candle, sides: Sequence[int], features: dict[str, float]
+    running: Sequence[_Running], candle: Candle, sides: Sequence[_Said], features: dict[str, float]
 ) -> list[StrategySignal]:
-    said = [(each.spec.name, side) for each, side in zip(running, sides, strict=True) if side]
+    said = [
+        (each.spec.name, side, confidence)
+        for each, (side, confidence) in zip(running, sides, strict=True)
+        if side
+    ]
     return [
         StrategySignal(
             at_us=candle.at_us, symbol=candle.symbol, strategy=name, side=side, price=candle.close,
-            interval_us=candle.interval_us, features=features, more=place < len(said),
+            interval_us=candle.interval_us, confidence=confidence, features=features, more=place < len(said),
         )
-        for place, (name, side) in enumerate(said, 1)
+        for place, (name, side, confidence) in enumerate(said, 1)
     ]  # fmt: skip
 
 

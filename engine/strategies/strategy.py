@@ -7,7 +7,7 @@ are the prefix of the actions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -59,6 +59,15 @@ class StrategyStream(Protocol):
 
     def advance(self, bars: Bars) -> Int8Array:
         """The actions of the next bars, int8[n]; however they are cut, the same bytes."""
+        ...
+
+
+@runtime_checkable
+class ConfidentStream(StrategyStream, Protocol):
+    """A stream that also says how sure it is of each action."""
+
+    def advance_with_confidence(self, bars: Bars) -> tuple[Int8Array, Float64Array]:
+        """The actions of the next bars, int8[n], and their confidences, float64[n], 0 to 1."""
         ...
 
 

@@ -330,7 +330,7 @@ def recorded(folder: Path, text: str = GOOD, bars: int = 300, *, flush: bool = F
     instruments = {"BTC": file_instrument("BTC")}
     pipeline = build(config, instruments)
     with SessionWriter(folder) as writer:
-        write_about(folder, text, instruments)
+        write_about(folder, text, config, instruments)
         driver = PathDriver(
             pipeline.path,
             pipeline.portfolio,
