@@ -42,6 +42,7 @@ NAMES = (
     "compare",
     "endurance",
     "http",
+    "model_signals",
     "enhanced",
     "outage",
     "half_open",

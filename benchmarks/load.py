@@ -34,6 +34,7 @@ class Plan:
         rate: requests a second, all connections together; 0 is closed loop.
         first_minute: where the time of the signals begins, in minutes; each client has a symbol of its own.
         features: a JSON object of features that each signal carries, as text, without its braces.
+        says: what a signal says beside symbol and time, likewise; `%(action)d` and `%(price)s` are its own.
     """
 
     port: int
@@ -43,6 +44,7 @@ class Plan:
     rate: float = 0.0
     first_minute: int = 0
     features: str = ""
+    says: str = '"signal":%(action)d,"price":%(price)s'
 
 
 def run(plan: Plan) -> dict[str, Any]:
@@ -107,7 +109,7 @@ class _Client(asyncio.Protocol):
         price = 95_000.0 + self._minute % 977
         body = (
             f'{{"symbol":"{self._symbol}","timestamp":"20{day // 365 + 20:02d}-{_DAYS[day % 365]}T{stamp}Z",'
-            f'"signal":{action},"price":{price}{self._plan.features}}}'
+            f"{self._plan.says % {'action': action, 'price': price}}{self._plan.features}}}"
         ).encode()
         self._transport.write(
             b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"

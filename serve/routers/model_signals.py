@@ -16,7 +16,6 @@ from raysignal.serve.bodies import read_object
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
-from raysignal.agents.inference.placeholder import PLACEHOLDER
 from raysignal.agents.inference.signals import SOURCE, generated_signal, is_generated
 from raysignal.agents.inference.values import ModelSignal
 from raysignal.engine import history
@@ -37,6 +36,7 @@ from raysignal.serve.parameters import (
 )
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State
+from raysignal.serve.schemas.model import ModelBody
 from raysignal.serve.schemas.model_signals import (
     GENERATE_EXAMPLE,
     ActivePositionsBody,
@@ -44,7 +44,6 @@ from raysignal.serve.schemas.model_signals import (
     GenerateBody,
     GenerateFromBarsBody,
     HealthBody,
-    ModelInfoBody,
     ModelSignalBody,
     ModelSignalsBody,
     ModelStatisticsBody,
@@ -77,7 +76,7 @@ async def get_root(replica: State, request: Request) -> Any:
         "openapi": "/openapi.json",
         "health": "/health",
         "signals": {f"{method} {path}": summary for method, path, summary in _operations()},
-        "model": PLACEHOLDER if replica.settings.inference.model is None else "CONFIGURED",
+        "model": await _model_state(replica),
     }
 
 
@@ -253,7 +252,7 @@ async def get_statistics(replica: State) -> Any:
 @router.get(
     "/model/info",
     summary="The model that speaks, and what it needs",
-    response_model=ModelInfoBody,
+    response_model=ModelBody,
     dependencies=[NO_PARAMETERS],
 )
 async def get_model_info(replica: State) -> Any:

@@ -31,6 +31,10 @@ Identity = Annotated[
     ),
 ]
 Number = float | None
+ModelState = Annotated[
+    Literal["placeholder", "ready", "unavailable"],
+    Field(description="ready: a model speaks; unavailable: the one that is configured cannot be used"),
+]
 
 
 class GenerateBody(BaseModel):
@@ -147,17 +151,6 @@ class ModelStatisticsBody(Shown):
     inference_ms: Annotated[LatencyBody, Field(description="of the model alone, a batch each")]
 
 
-class ModelInfoBody(BaseModel):
-    """The model that speaks, the one before it and the one in shadow, with what they need."""
-
-    model_config = ConfigDict(extra="allow")
-
-    placeholder: bool
-    trouble: Annotated[str | None, Field(description="why no signal is generated")]
-    features: list[str]
-    optional_features: list[str]
-
-
 class RootBody(Shown):
     """What this service is, and where its parts are."""
 
@@ -167,17 +160,14 @@ class RootBody(Shown):
     openapi: str
     health: str
     signals: Annotated[dict[str, str], Field(description="what there is of generated signals, by path")]
-    model: Annotated[str, Field(description="PLACEHOLDER where none is configured, else CONFIGURED")]
+    model: ModelState
 
 
 class HealthBody(Shown):
     """Alive, and whether signals are generated."""
 
     status: Literal["ok"]
-    model: Annotated[
-        Literal["placeholder", "ready", "unavailable"],
-        Field(description="ready: a model speaks; unavailable: the one that is configured cannot be used"),
-    ]
+    model: ModelState
 
 
 GENERATE_EXAMPLE: dict[str, Any] = {

@@ -18,6 +18,10 @@ from typing import Any
 import httpx
 import pytest
 
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.database.database import open_database
+from raysignal.engine.market.bar_rows import store_bars
+from raysignal.engine.market.bars import Bar, Basis
 from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.ports import free_port
 from tests.support.chroma_server import Server, serving
@@ -25,6 +29,7 @@ from tests.support.starting import one_start_at_a_time
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 200.0
+FIRST_BAR_US, MINUTE_US = 1_740_355_200_000_000, 60_000_000
 
 _numbers = itertools.count()
 
@@ -101,11 +106,30 @@ def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="package")
-def url(store: Path, service_log: Path, chroma: Server) -> Iterator[str]:
+def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with two hours of bars of `binance-usdm:BTCUSDT`."""
+    instrument = Instrument("binance-usdm", "BTCUSDT", 2, 3)
+    closes = [9_500_000 + 700 * (minute % 11) - 90 * minute for minute in range(120)]
+    bars = []
+    for minute, close in enumerate(closes):
+        open_us = FIRST_BAR_US + minute * MINUTE_US
+        prices = (close, close + 900, close - 800, close)
+        bars.append(Bar(instrument, Basis.TRADES, MINUTE_US, open_us, *prices, 5_000, 40))
+    address = f"sqlite:///{tmp_path_factory.mktemp('database') / 'market.db'}"
+    database = open_database(address)
+    with database.writing() as connection:
+        store_bars(database, connection, bars)
+    database.close()
+    return address
+
+
+@pytest.fixture(scope="package")
+def url(store: Path, service_log: Path, chroma: Server, database_url: str) -> Iterator[str]:
     process, url = started(
         service_log,
         {
             "store": store.as_uri(),
+            "database_url": database_url,
             "port": free_port(),
             "max_batch_bytes": 64 * 1024 * 1024,
             "snapshot_rows": 500,

@@ -39,6 +39,11 @@ BEYOND_SCHEMAS = {
     "GET /v1/trades",
     "GET /memory/similar",
     "POST /memory/similar",
+    "POST /api/signals/generate",
+    "POST /api/signals/generate-from-db",
+    "GET /api/signals/latest",
+    "GET /api/signals/history",
+    "GET /api/signals/positions/closed",
 }
 WAITS_FOR_CHROMA = {
     "GET /memory/similar",

@@ -100,6 +100,5 @@ def test_profit_of_positions_is_the_portfolios_and_levels_close_them(
             level = opened.stop_loss if trade["exit_reason"] == "stop" else opened.take_profit
             assert level is not None
             # At the level, or where the price had jumped beyond it, at the price of the row.
-            assert trade["exit_price"] == level or not float(ends.features["low"]) <= level <= float(
-                ends.features["high"]
-            )
+            low, high = (float(ends.features[name]) for name in ("low", "high"))
+            assert trade["exit_price"] == level or not low <= level <= high

@@ -199,7 +199,7 @@ async def test_the_root_is_json_for_programs_and_leads_browsers_to_the_documenta
         assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
         for accept in ("*/*", "application/json", "application/json, text/html"):
             said = (await http.get("/", headers={"Accept": accept})).json()
-            assert (said["service"], said["model"]) == ("raysignal", "PLACEHOLDER")
+            assert (said["service"], said["model"]) == ("raysignal", "placeholder")
             assert f"POST {GENERATE}" in said["signals"]
         assert (await http.get("/health")).json() == {"status": "ok", "model": "placeholder"}
 
