@@ -37,6 +37,7 @@ from raysignal.cli import (
     runs,
     serve,
     store,
+    stream,
     sweep,
     trades,
 )
@@ -101,6 +102,7 @@ app.command("replay", cls=Verb)(verb(replay.ReplayConfig, replay.replay))
 app.command("performance", cls=Verb)(verb(portfolios.PerformanceConfig, portfolios.show_performance))
 app.command("history", cls=Verb)(verb(portfolios.HistoryConfig, portfolios.show_history))
 app.command("refusals", cls=Verb)(verb(refusals.RefusalsConfig, refusals.show_refusals))
+app.command("stream", cls=Verb)(verb(stream.StreamConfig, stream.write_stream))
 app.command("trades", cls=Verb)(verb(trades.TradesConfig, trades.show_trades))
 app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")

@@ -1,7 +1,7 @@
 """raysignal: trading signals in exactly once, portfolios as Ray actors, and proof of what acting on them is worth.
 
 In a notebook: `import raysignal`, then `read`, `replay`, `compare`, `sweep`, `monte_carlo` and `Client`, which take and
-give frames; see docs/python.md. Each is imported at its first use.
+give frames, see docs/python.md, and `Stream`, see docs/stream.md. Each is imported at its first use.
 
 The packages lie beside this folder in the repository and are linked into it: `engine/` is `raysignal.engine`.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from raysignal.experiments.notebook.replays import replay
     from raysignal.experiments.notebook.service import AsyncClient, Client
     from raysignal.experiments.notebook.studies import compare, monte_carlo, sweep
+    from raysignal.runtime.stream_client import Stream
 
 _NOTEBOOK = "raysignal.experiments.notebook"
 _PLACES = {
@@ -26,6 +27,7 @@ _PLACES = {
     "Policy": "raysignal.engine.core.policy",
     "RaysignalError": "raysignal.engine.core.errors",
     "Signals": f"{_NOTEBOOK}.frames",
+    "Stream": "raysignal.runtime.stream_client",
     "compare": f"{_NOTEBOOK}.studies",
     "monte_carlo": f"{_NOTEBOOK}.studies",
     "read": f"{_NOTEBOOK}.frames",
@@ -34,8 +36,8 @@ _PLACES = {
 }
 
 __all__ = [
-    "AsyncClient", "Client", "InvalidField", "Policy", "RaysignalError", "Signals", "compare", "monte_carlo", "read",
-    "replay", "sweep",
+    "AsyncClient", "Client", "InvalidField", "Policy", "RaysignalError", "Signals", "Stream", "compare", "monte_carlo",
+    "read", "replay", "sweep",
 ]  # fmt: skip
 
 

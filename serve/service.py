@@ -277,11 +277,15 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
             # What keeps a store from opening is said by its actor; Ray Serve would say that a deployment failed.
             asyncio.run(desk.ready(within_s=None))
             with suppress(TimeoutError):
-                application = build(settings, log_path=log_path, host=host)
-                serve.run(application, name=APP_NAME, route_prefix="/", logging_config=None)
-            for name, stream in build_stream(settings, log_path=log_path, host=host).items():
-                with suppress(TimeoutError):
-                    serve.run(stream, name=name, route_prefix=APPLICATIONS[name], logging_config=None)
+                serve.run_many(
+                    [
+                        serve.RunTarget(build(settings, log_path=log_path, host=host), APP_NAME, "/"),
+                        *(
+                            serve.RunTarget(stream, name, APPLICATIONS[name])
+                            for name, stream in build_stream(settings, log_path=log_path, host=host).items()
+                        ),
+                    ]
+                )
             wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)
             asyncio.run(desk.ready(within_s=None))
         yield Service(url, desk, settings)

@@ -52,6 +52,9 @@ class StreamApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one client to its end."""
+        if scope["type"] == "lifespan":
+            await _live(receive, send)
+            return
         path = scope["path"]
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
@@ -134,6 +137,15 @@ class StreamApp:
                 await _served(session, _event_sender(self._hub, session, send), _until_gone(receive))
         with suppress(OSError, RuntimeError):
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """Answer the server as it begins and ends."""
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
 
 
 async def _served(session: StreamSession, sender: Any, reader: Any) -> tuple[int, str]:

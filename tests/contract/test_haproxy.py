@@ -279,3 +279,44 @@ def test_with_1024_file_descriptors_haproxy_starts_on_the_connections_that_fit(t
     )
     assert refused.returncode == 1
     assert "Cannot raise FD limit" in refused.stderr
+
+
+def test_a_socket_passes_both_ways_and_is_offered_no_compression(tmp_path: Path) -> None:
+    head = (
+        b"GET /ws/signals HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        seen: list[bytes] = []
+
+        def serve() -> None:
+            while True:
+                connection, _ = server.accept()
+                received = b""
+                while b"\r\n\r\n" not in received:
+                    received += connection.recv(65536)
+                if b"/-/healthz" in received:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                    connection.close()
+                    continue
+                seen.append(received.lower())
+                connection.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello"
+                )
+                connection.sendall(connection.recv(100))
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        with haproxy(tmp_path, server.getsockname()[1]) as connect:
+            client = connect()
+            client.sendall(head)
+            received = b""
+            while not received.endswith(b"hello"):
+                received += client.recv(65536) or _closed()
+            assert received.startswith(b"HTTP/1.1 101 ")
+            client.sendall(b"ping")
+            assert client.recv(100) == b"ping"
+            assert b"sec-websocket-key" in seen[0]
+            assert b"sec-websocket-extensions" not in seen[0]

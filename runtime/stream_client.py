@@ -1,0 +1,148 @@
+"""The broadcast of a service from Python: messages one after another, over a WebSocket that comes back and resumes.
+
+    async for message in Stream("http://127.0.0.1:8000", types=["fill"]): ...
+    for message in Stream("http://127.0.0.1:8000"): ...       # without an event loop, also in a notebook
+
+A message is a dict. Those about rows come once each and in order, whatever happens in between; `position` and `epoch`
+are what another `Stream` needs to go on behind the last one.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from raysignal.runtime.service_client import ServiceError
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_FINAL = frozenset({4400, 4401, 4429})
+"""Codes of a socket that was closed for what this client did."""
+
+
+class Stream:
+    """Messages of a service, as they come.
+
+    Args:
+        url: of the service, such as `http://127.0.0.1:8000`.
+        key: its API key, where it asks for one.
+        types, symbols, portfolios: which messages; None: all.
+        since: the last sequence that is known, 0 for all there ever were, or one a shard; None: from now on.
+        epoch: of the store that `since` is of; None: of any.
+        patience_s: how long a service that does not answer is tried.
+
+    Attributes:
+        position: the sequence up to which everything came, one a shard where there are several; None: not known yet.
+        epoch: of the store.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        types: Sequence[str] | None = None,
+        symbols: Sequence[str] | None = None,
+        portfolios: Sequence[str] | None = None,
+        since: int | Mapping[str, int] | None = None,
+        epoch: str | None = None,
+        patience_s: float = 60.0,
+    ) -> None:
+        self.position = since
+        self.epoch = epoch
+        self._key = key
+        self._patience_s = patience_s
+        self._address = f"ws{url.rstrip('/').removeprefix('http')}/ws/signals"
+        self._names = {"types": types, "symbols": symbols, "portfolios": portfolios}
+
+    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """The messages; raises `ServiceError` where the service does not answer, or not to this."""
+        from websockets.asyncio.client import connect  # noqa: PLC0415 - whoever does not listen needs none of it
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake  # noqa: PLC0415
+
+        alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        while True:
+            try:
+                async with connect(
+                    f"{self._address}?{self._query()}", subprotocols=self._protocols(), compression=None,
+                    max_size=None, open_timeout=self._patience_s, proxy=None,
+                ) as socket:  # fmt: skip
+                    async for frame in socket:
+                        alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
+                        for line in str(frame).split("\n"):
+                            if (message := self._taken(json.loads(line))) is not None:
+                                yield message
+                trouble: Exception | str = "it closed the socket"
+            except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
+                if (refusal := _refusal(error)) is not None:
+                    raise ServiceError(f"{self._address}: {refusal}") from None
+                trouble = error
+            if time.monotonic() - alive_s > self._patience_s:
+                raise ServiceError(f"{self._address} does not answer for {self._patience_s:g} s: {trouble}")
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """The same without `async`, on an event loop of its own."""
+        from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - as above
+
+        with start_blocking_portal() as portal:
+            messages = aiter(self)
+            while True:
+                try:
+                    yield portal.call(anext, messages)
+                except StopAsyncIteration:
+                    return
+
+    def _query(self) -> str:
+        asked = {name: ",".join(given) for name, given in self._names.items() if given}
+        if self.position is not None:
+            asked["since"] = json.dumps(self.position)
+        if self.epoch is not None:
+            asked["epoch"] = self.epoch
+        return urlencode(asked | {"lines": "true"})
+
+    def _protocols(self) -> Any:
+        if self._key is None:
+            return None
+        return [
+            "raysignal",
+            "raysignal.key." + base64.urlsafe_b64encode(self._key.encode()).decode().rstrip("="),
+        ]
+
+    def _taken(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """The message, unless it came before; `position` moves on."""
+        sequence = message.get("sequence")
+        if "epoch" not in message:  # about a row
+            shard = str(message["shard"])
+            if isinstance(self.position, dict):
+                if sequence <= self.position.get(shard, 0):
+                    return None
+                self.position = {**self.position, shard: sequence}
+            elif isinstance(self.position, int):
+                if sequence <= self.position:
+                    return None
+                self.position = sequence
+            return message
+        self.epoch = message["epoch"] or self.epoch
+        if message["type"] in {"subscribed", "resumed", "too_old", "other_epoch"}:
+            self.position = message["since"]
+        elif sequence is not None:
+            self.position = sequence
+        return message
+
+
+def _refusal(error: Any) -> str | None:
+    """What the service says that it will say again, however often it is asked; None: it may answer another time."""
+    if (closed := getattr(error, "rcvd", None)) is not None:
+        return str(closed.reason) if closed.code in _FINAL else None
+    response = getattr(error, "response", None)
+    if response is None or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return None
+    try:
+        return str(json.loads(response.body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {response.status_code}"
