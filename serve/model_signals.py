@@ -11,10 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from raysignal.engine.intake.field_names import check_feature_name
-from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE
-from raysignal.engine.intake.written_numbers import as_float, is_missing
-
 from raysignal.agents.inference.indicators import USUAL, check_value, full_name, indicator_named
 from raysignal.agents.inference.signals import generated_signal, is_generated, numbers_of
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
@@ -29,6 +25,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.instants import check_interval, format_instant, parse_bar, parse_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
+from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE, as_float, check_feature_name, is_missing
 from raysignal.engine.intake.fields import MAX_FEATURES, name_of
 from raysignal.engine.intake.reading import Reading
 

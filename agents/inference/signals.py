@@ -7,12 +7,11 @@ are the same signal, live, in a replay and when a portfolio's history is read.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE
-
 from raysignal.agents.inference.indicators import ATR, facts_of, full_name, shown_apart
 from raysignal.agents.inference.placeholder import PLACEHOLDER
 from raysignal.agents.inference.values import ModelSignal, Probabilities, SignalModel, SignalRequest
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE
 
 SOURCE = "model"
 VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE = "model_version", "reasoning", "latency_ms"

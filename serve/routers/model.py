@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from raysignal.engine.intake.field_names import is_unicode
-from raysignal.serve.bodies import read_object
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.serve.parameters import NO_PARAMETERS
+from raysignal.engine.intake.field_rules import is_unicode
+from raysignal.serve.parameters import NO_PARAMETERS, read_object
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
 from raysignal.serve.schemas.model import DigestBody, LoadBody, ModelBody, ShadowBody

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
-from raysignal.serve.bodies import read_object
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
@@ -33,6 +32,7 @@ from raysignal.serve.parameters import (
     ModelHistoryParameters,
     ModelPositionParameters,
     SymbolParameters,
+    read_object,
 )
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State

@@ -3,8 +3,8 @@
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE
 
+from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE
 from raysignal.serve.schemas.shared import NAME_PATTERN, Instant, PortfolioName, Share, Shown
 from raysignal.serve.schemas.trades import TradeBody
 

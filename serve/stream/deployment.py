@@ -9,7 +9,6 @@ import time
 from typing import Any
 
 from ray import serve
-from raysignal.serve.middleware import ErrorMiddleware
 from starlette.types import ASGIApp
 
 from raysignal.engine.core.private_files import restrict_new_files
@@ -18,6 +17,7 @@ from raysignal.runtime.clients import connect_feeds
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials, refuse_open_door
+from raysignal.serve.api import ErrorMiddleware
 from raysignal.serve.app import published_host
 from raysignal.serve.logs import StoreLog, open_log
 from raysignal.serve.refusals import RefusalReporter
