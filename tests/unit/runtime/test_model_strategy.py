@@ -20,7 +20,8 @@ from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.runtime.pipeline import build
 from raysignal.runtime.pipeline_bus import _check_config
-from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import read_config
 from raysignal.runtime.pipeline_session import replay_session, write_about
 from tests.support.onnx_models import feed_forward, recurrent, write_model
 from tests.support.pipelines import MINUTE_US, Events, played, walk
