@@ -22,7 +22,7 @@ from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.unplugged import Unplugged
 from raysignal.runtime.feeds import bars_of_history
 from raysignal.runtime.pipeline import subscriptions_of
-from raysignal.runtime.pipeline_config import read_config
+from raysignal.runtime.pipeline_file import read_config
 from raysignal.runtime.pipeline_live import SessionNotes, headers_of
 from raysignal.runtime.pipeline_session import Both, SessionPlayer, replay_session, write_about
 from tests.support.pipelines import MINUTE_US, Events
