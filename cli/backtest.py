@@ -67,6 +67,9 @@ def backtest(config: BacktestConfig) -> None:
             output.say(
                 f"posted    {escape(each.name)} says nothing here: only a service takes in its signals"
             )
+    if path.decide == "review":
+        llm = options.configured().llm
+        output.say(f"review    {escape(llm.model)} is asked, at most {llm.budget:,d} times a day")
     if config.recording:
         _play_recordings(config, path, output)
     else:
