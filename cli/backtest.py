@@ -71,6 +71,9 @@ def backtest(config: BacktestConfig) -> None:
         output.say(
             f"features  {', '.join(path.book_features)}: not known here; files of prices have no order books"
         )
+    if path.decide == "review":
+        llm = options.configured().llm
+        output.say(f"review    {escape(llm.model)} is asked, at most {llm.budget:,d} times a day")
     if config.recording:
         _play_recordings(config, path, output)
     else:

@@ -15,6 +15,7 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Command,
     CommandKind,
+    DecisionAnswer,
     OrderEnded,
     OrderFill,
     PlannedOrder,
@@ -24,6 +25,7 @@ from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.pipeline.bus import Bus, MemoryBus, open_bus
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.durable_stage import DurableStage
@@ -38,7 +40,8 @@ from raysignal.engine.pipeline.ends import (
 from raysignal.engine.pipeline.paper_venue import CandleDepth
 from raysignal.engine.risk.breaker import TradingState
 from raysignal.runtime.pipeline import Pipeline, build
-from raysignal.runtime.pipeline_bus import command_over_bus, streams_of
+from raysignal.runtime.pipeline_bus import command_over_bus, decide_process, streams_of
+from raysignal.runtime.pipeline_config import MemoryConfig, PipelineConfig
 from tests.support.pipelines import Events, config_of
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -47,8 +50,11 @@ STRATEGIES = [{"name": "cross", "kind": "sma", "bar": "1s", "parameters": {"fast
 CONFIG = config_of(
     strategies=STRATEGIES, venue={"kind": "paper"}, portfolio={"side": "long-short", "weight": 0.5}
 )
+REMEMBERING = CONFIG.model_copy(
+    update={"decide": "memory", "memory": MemoryConfig(horizon="2b", least=2.0, against=0.6)}
+)
 MARKET, ORDERS = market_stream("test"), orders_stream("test")
-SAID = (AggregatedSignal, RiskVerdict, PlannedOrder, OrderFill, OrderEnded)
+SAID = (AggregatedSignal, DecisionAnswer, RiskVerdict, PlannedOrder, OrderFill, OrderEnded)
 
 
 def trades(count: int = 400, seed: int = 1) -> Iterator[Trade]:
@@ -68,15 +74,15 @@ def play(driver: PathDriver, trade: Trade) -> None:
 class Split:
     """Both ends in this process; each can be begun anew."""
 
-    def __init__(self, folder: Path, bus: Bus) -> None:
-        self._folder, self.bus = folder, bus
+    def __init__(self, folder: Path, bus: Bus, config: PipelineConfig = CONFIG) -> None:
+        self._folder, self.bus, self._config = folder, bus, config
         self.database = open_database(f"sqlite:///{folder}/paper.db")
         self.begin_market()
         self.begin_deciding()
 
     def begin_market(self) -> None:
         pipeline = build(
-            CONFIG,
+            self._config,
             {"BTC": BTC},
             records_of=lambda venue, _: PaperStore(self.database, f"pipeline:test:{venue}"),
         )
@@ -88,7 +94,7 @@ class Split:
         self.market.take_orders(self.bus.claim([ORDERS], market_group("test"), "only", idle_s=0.0))
 
     def begin_deciding(self) -> None:
-        self.pipeline: Pipeline = build(CONFIG, {"BTC": BTC}, gapless=True)
+        self.pipeline: Pipeline = build(self._config, {"BTC": BTC}, gapless=True)
         self.events = Events()
         self.stage = DurableStage.open(
             DecideEnd(self.pipeline.path, self.events), self.bus, streams=streams_of("test"),
@@ -145,6 +151,33 @@ def test_two_ends_decide_order_and_fill_what_one_process_does(split: Split) -> N
     assert len(alone.of(OrderFill)) > 20
     assert split.said(SAID) == [event for event in alone.everything if isinstance(event, SAID)]
     assert split.pipeline.portfolio.equity == pipeline.portfolio.equity
+
+
+def test_memory_says_in_two_processes_what_it_says_in_one_also_after_a_kill(tmp_path: Path) -> None:
+    split = Split(tmp_path, MemoryBus(), REMEMBERING)
+    pipeline, alone = build(REMEMBERING, {"BTC": BTC}, gapless=True), Events()
+    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=alone)
+    for number, trade in enumerate(trades(200)):
+        play(driver, trade)
+        play(split.market.driver, trade)
+        split.settle()
+        if number == 150:
+            deciding_again(split)
+    answers = [event for event in alone.everything if isinstance(event, DecisionAnswer)]
+    assert any(each.side is not None for each in answers)
+    assert split.said(DecisionAnswer) == answers
+    split.stage.close()
+    split.database.close()
+
+
+async def test_review_is_for_one_process_and_is_refused(tmp_path: Path) -> None:
+    config = config_of(strategies=STRATEGIES, decide="review")
+    with pytest.raises(InvalidField, match="decide is 'review'; expected none or memory"):
+        async with decide_process(
+            config, "", MemoryBus(), open_stores(tmp_path.as_uri()), tmp_path / "cache", log=Events(),
+            hosts_of=lambda venue: venue.hosts, clock=SystemClock(), random=Random(1),
+        ):  # fmt: skip
+            pass
 
 
 def settled(split: Split) -> None:

@@ -367,7 +367,7 @@ async def test_model_that_does_not_answer_by_the_deadline_leaves_the_signal_as_i
     server: GeminiServer,
 ) -> None:
     server.behave(Behaviour.SLOW)
-    adviser = await adviser_of(server, deadline_s=2.0)
+    adviser = await adviser_of(server, deadline_s=0.5)
     live = Live(adviser, REVIEW.replace("least:", "wait_s: 0.05, least:"))
     question = live.ask()
     answer = await answered(live, question)
@@ -399,7 +399,7 @@ async def test_answer_that_a_later_question_has_overtaken_counts_for_nothing(ser
     adviser = await adviser_of(server, silent)
     live = Live(adviser)
     first = live.ask()
-    running = asyncio.create_task(live.asker.run())
+    asking = asyncio.create_task(live.asker._answer(first))
     await asyncio.sleep(0)
     live.answers.reviews.clear()
     second = live.ask()
@@ -410,9 +410,7 @@ async def test_answer_that_a_later_question_has_overtaken_counts_for_nothing(ser
     )
     decisions = len(live.events.of(PositionDecision))
     waiting[0].may.set()
-    await asyncio.sleep(0.01)
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    await asking
     assert not live.answers.is_open(first.number)
     assert len(live.events.of(PositionDecision)) == decisions
     await adviser.aclose()
@@ -426,6 +424,38 @@ def test_question_that_was_open_when_the_process_ended_is_answered_by_nobody_whe
     assert (answer.by, answer.side, answer.reason) == ("nobody", None, "restarted")
     assert live.decision.side == question.signal.side
     assert not live.answers.reviews
+
+
+def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nobody_answered(
+    tmp_path: Path,
+) -> None:
+    folder, config = tmp_path / "s", PipelineConfig(**yaml.safe_load(REVIEW))
+    instruments = {"BTC": file_instrument("BTC")}
+    write_about_in(folder, instruments)
+    live = Live(None)
+    killed = SessionWriter(folder)
+    live.driver.log = Told(killed, live.events)
+    question = live.ask()
+    killed.flush()
+    killed._file.close()  # and no more came of it
+    player = SessionPlayer(config, instruments, {}, ())
+    check = player.play_facts(folder)
+    assert (check.difference, check.whole, check.waiting) == (None, False, [])
+    events = Events()
+    with SessionWriter(folder) as writer:
+        player.go_live(Told(writer, events))
+        player.restart(question.at_us + 1)
+    (answer,) = events.of(DecisionAnswer)
+    assert (answer.question, answer.by, answer.reason) == (question.number, "nobody", "restarted")
+    (decision,) = events.of(PositionDecision)
+    assert decision.side == question.signal.side
+    assert replay_session(folder).difference is None
+
+
+def write_about_in(folder: Path, instruments: dict[str, Any]) -> None:
+    """A session of a review, in a new folder."""
+    folder.mkdir()
+    write_about(folder, REVIEW, instruments)
 
 
 def test_model_that_is_away_is_stale_for_risk_and_nothing_is_opened() -> None:
