@@ -45,6 +45,7 @@ NAMES = (
     "enhanced",
     "outage",
     "half_open",
+    "inference",
 )
 
 _NOISE = 1 / 3
