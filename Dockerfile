@@ -59,6 +59,6 @@ VOLUME /data
 EXPOSE 8000
 # `serve` needs RAYSIGNAL_HTTP__API_KEY (or RAYSIGNAL_HTTP__WEBHOOK_SECRET) as soon as RAYSIGNAL_HTTP__HOST is not loopback.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-  CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_HTTP__PORT', '8000') + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + (os.environ.get('RAYSIGNAL_HTTP__PORT') or os.environ.get('SIGNAL_SERVICE_PORT') or '8000') + '/healthz', timeout=4)"]
 ENTRYPOINT ["raysignal"]
 CMD ["serve"]

@@ -260,17 +260,13 @@ class SignalGenerator:
             IdentityConflict: the identity is that of another signal.
             ModelUnavailable, StoreUnavailable: nothing was generated.
         """
-        assert asked.close is not None
-        if asked.at_us is not None:
-            features, known_at_us = await self._completed(asked, asked.at_us)
-            return await self._sent(_request(asked, asked.at_us, features, known_at_us))
         if asked.signal_id and (before := await self._before(asked)) is not None:
             return before
+        if asked.at_us is not None:
+            return await self._generated(asked, asked.at_us)
         for attempt in range(_TRIES):
-            at_us = self._stamp()
-            features, known_at_us = await self._completed(asked, at_us)
             try:
-                return await self._sent(_request(asked, at_us, features, known_at_us))
+                return await self._generated(asked, self._stamp())
             except LateSignal as error:
                 # Another replica's stamp was later; where the last one is another caller's, it is not for us to pass.
                 mark = parse_instant(error.fields["high_water_mark"])
@@ -278,11 +274,17 @@ class SignalGenerator:
                     raise
                 self._last_us = max(self._last_us, mark)
             except IdentityConflict:
+                # Two replicas gave out the same stamp; or the same identity was asked for twice at once.
                 if asked.signal_id and (before := await self._before(asked)) is not None:
                     return before
                 if asked.signal_id or attempt + 1 == _TRIES:
                     raise
         raise AssertionError
+
+    async def _generated(self, asked: AskedSignal, at_us: int) -> ModelSignal:
+        needs = await self.needs()
+        features, known_at_us = completed(asked, needs, await self._bars_of(asked, at_us, needs))
+        return await self._sent(_request(asked, at_us, features, known_at_us))
 
     async def generate_from_bars(self, asked: AskedSignal) -> ModelSignal:
         """The signal at the end of the last stored bar, or of the last one before the body's stamp.
@@ -291,6 +293,8 @@ class SignalGenerator:
             NotFound: the database has no such bar.
             InvalidField, LateSignal, IdentityConflict, ModelUnavailable, StoreUnavailable: as `generate`.
         """
+        if asked.signal_id and (before := await self._before(asked)) is not None:
+            return before
         at_us = self._now_us() if asked.at_us is None else asked.at_us
         needs = await self.needs()
         bars = await self._bars_of(asked, at_us, needs)
@@ -336,14 +340,13 @@ class SignalGenerator:
         taken = found.batch.signal(0)
         numbers = {full_name(name): value for name, value in numbers_of(taken).items()}
         given = {full_name(name): value for name, value in asked.given.items()}
-        same = (taken.symbol, taken.price) == (asked.symbol, asked.close)
-        if not (is_generated(taken) and same and numbers.items() >= given.items()):
+        same = taken.symbol == asked.symbol and numbers.items() >= given.items()
+        same = same and asked.close in {None, taken.price}
+        # A signal of bars is at the end of one, before the time that was asked for.
+        same = same and (asked.close is None or asked.at_us in {None, taken.timestamp_us})
+        if not (is_generated(taken) and same):
             raise IdentityConflict(asked.signal_id)
         return generated_signal(taken)
-
-    async def _completed(self, asked: AskedSignal, at_us: int) -> tuple[dict[str, float], dict[str, int]]:
-        needs = await self.needs()
-        return completed(asked, needs, await self._bars_of(asked, at_us, needs))
 
     async def _bars_of(self, asked: AskedSignal, at_us: int, needs: ModelNeeds) -> "BarValues | None":
         """What stored bars tell at an instant; None: there is no database, or it has no such bar."""

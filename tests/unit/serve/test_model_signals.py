@@ -218,6 +218,10 @@ async def test_an_identity_is_answered_with_its_first_signal(tmp_path: Path) -> 
             assert (again.status_code, again.json()) == (200, first)
         other = await http.post(GENERATE, json=CALL | {"signal_id": "a-1", "close_price": 4300.0})
         assert (other.status_code, other.json()["field"]) == (409, "signal_id")
+        early = CALL | {"signal_id": "a-1", "timestamp": format_instant(NOW_US)}
+        assert (await http.post(GENERATE, json=early)).status_code == 200
+        moved = early | {"timestamp": format_instant(NOW_US + 1)}
+        assert (await http.post(GENERATE, json=moved)).status_code == 409
         stamped = CALL | {"timestamp": format_instant(clock.now_us)}
         answers = [(await http.post(GENERATE, json=stamped)).json() for _ in range(2)]
         assert answers[0] == answers[1]
@@ -265,8 +269,8 @@ async def test_missing_indicators_come_from_stored_bars_that_had_ended(tmp_path:
 
 
 async def test_a_signal_from_the_database_is_of_the_last_bar_once(tmp_path: Path) -> None:
-    bars = keep_bars(tmp_path, gap_after=40)
-    async with running(tmp_path) as (http, _):
+    bars, clock = keep_bars(tmp_path, gap_after=40), Clock()
+    async with running(tmp_path, clock) as (http, _):
         first = await http.post(FROM_DB, json={"symbol": "fx:USDCOP"})
         assert first.status_code == 200, first.text
         signal = first.json()
@@ -281,6 +285,11 @@ async def test_a_signal_from_the_database_is_of_the_last_bar_once(tmp_path: Path
             FROM_DB, json={"symbol": "USDCOP", "timestamp": format_instant(bars[40].end_us + 7)}
         )
         assert before.json()["timestamp"] == format_instant(bars[40].end_us)
+        named = {"symbol": "fx:USDCOP", "signal_id": "mine"}
+        of_id = (await http.post(FROM_DB, json=named)).json()
+        clock.go_on(3600)
+        assert (await http.post(FROM_DB, json=named)).json() == of_id
+        assert (await http.post(FROM_DB, json=named | {"symbol": "USDCOP"})).status_code == 409
         none = await http.post(FROM_DB, json={"symbol": "EURUSD"})
         assert (none.status_code, none.json()["field"]) == (404, "symbol")
         assert "market.db has no bar of EURUSD" in none.json()["detail"]
