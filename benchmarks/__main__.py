@@ -45,6 +45,7 @@ NAMES = (
     "enhanced",
     "outage",
     "half_open",
+    "stream",
 )
 
 _NOISE = 1 / 3
