@@ -47,6 +47,7 @@ NAMES = (
     "outage",
     "half_open",
     "inference",
+    "stream",
 )
 
 _NOISE = 1 / 3

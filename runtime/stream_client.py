@@ -12,7 +12,6 @@ import base64
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +20,8 @@ from raysignal.runtime.service_client import ServiceError
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _FINAL = frozenset({4400, 4401, 4429})
 """Codes of a socket that was closed for what this client did."""
+_REFUSED = frozenset({401, 403, 404, 422})
+"""What is answered to a client that may not come in, or asks for what cannot be."""
 
 
 class Stream:
@@ -115,7 +116,7 @@ class Stream:
 
     def _taken(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """The message, unless it came before; `position` moves on."""
-        sequence = message.get("sequence")
+        sequence: Any = message.get("sequence")
         if "epoch" not in message:  # about a row
             shard = str(message["shard"])
             if isinstance(self.position, dict):
@@ -140,7 +141,7 @@ def _refusal(error: Any) -> str | None:
     if (closed := getattr(error, "rcvd", None)) is not None:
         return str(closed.reason) if closed.code in _FINAL else None
     response = getattr(error, "response", None)
-    if response is None or response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if response is None or response.status_code not in _REFUSED:
         return None
     try:
         return str(json.loads(response.body)["detail"])

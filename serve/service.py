@@ -91,7 +91,8 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(128 * 1024),
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        # For sockets of the broadcast: a HAProxy that was replaced keeps those that it has so long.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "600",
         # On a busy machine a proxy takes longer than Ray's 5 s and 30 s, after which it is killed as it starts.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
