@@ -27,6 +27,7 @@ instruments:
 strategies:
   - {name: fast, kind: sma, bar: 1s, parameters: {fast: 2, slow: 4}}
   - {name: reversal, kind: bollinger, bar: 2s, parameters: {window: 4, width: 1.0}}
+features: [imbalance, "rsi(3)"]
 aggregation: {method: hit_rate}
 portfolio: {weight: 0.3}
 decide: memory

@@ -42,7 +42,7 @@ portfolio: {weight: 0.3, side: long-short}
 venue: {kind: paper, fee_bps: 2, latency_ms: 20}
 """
 VENUE, NAME = "binance-usdm", "split"
-_PATIENCE_S = 90.0
+_PATIENCE_S = 300.0  # two starts on a machine that has much else to do
 
 
 class Stage:
@@ -68,11 +68,15 @@ class Stage:
         with (self._folder / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
 
+    @property
+    def said(self) -> str:
+        """Its last words."""
+        return (self._folder / f"{self.name}.log").read_text()[-2_000:]
+
     def check(self) -> None:
         """It runs."""
         assert self._process is not None
-        said = (self._folder / f"{self.name}.log").read_text()[-2_000:]
-        assert self._process.poll() is None, f"{self.name} ended that nobody killed: {said}"
+        assert self._process.poll() is None, f"{self.name} ended that nobody killed: {self.said}"
 
     def kill(self) -> None:
         """At once."""
@@ -130,6 +134,7 @@ def _kill_in_turn(folder: Path, stages: list[Stage], server: RedisServer, kills:
         victim = victims[number % 3]
         victim.kill()
         victim.start()
+        print(f"kill {number + 1} after {before} events", file=sys.stderr)
 
 
 def _halt(folder: Path, stages: list[Stage], server: RedisServer) -> None:
@@ -160,7 +165,8 @@ def _until(holds: Callable[[], bool], stages: list[Stage]) -> None:
     while not holds():
         for stage in stages:
             stage.check()
-        assert time.monotonic() < until_s, "nothing goes on any more"
+        told = "\n".join(f"{stage.name}: {stage.said}" for stage in stages)
+        assert time.monotonic() < until_s, f"nothing goes on any more; {told}"
         select.select([], [], [], 0.1)
 
 

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from raysignal.data.bars import with_books
@@ -32,6 +34,7 @@ from raysignal.engine.pipeline.strategies import CandleGap, StrategySpec, Strate
 from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.sma import SmaCrossover
+from tests.support.effort import examples
 from tests.support.pipelines import walk
 
 MINUTE_US, SECOND_US = 60_000_000, 1_000_000
@@ -110,6 +113,39 @@ def test_candle_of_a_book_that_was_lost_has_none_until_it_is_in_sync_again() -> 
     stage.on(trade(4, 4 * SECOND_US, 100))
     (made_anew,) = stage.on(trade(5, 5 * SECOND_US, 100))
     assert encode_event(made_anew).count(b"book") == 0
+
+
+@settings(max_examples=examples(60))
+@given(
+    steps=st.lists(
+        st.tuples(st.sampled_from(["trade", "book", "lost"]), st.integers(0, 900_000)),
+        min_size=5,
+        max_size=80,
+    )
+)
+def test_book_of_a_candle_is_the_last_before_its_end_unless_it_was_lost_since(
+    steps: list[tuple[str, int]],
+) -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US, 3 * SECOND_US)}, books=True)
+    at_us, made = 0, list[Candle]()
+    known: list[tuple[int, float | None]] = []  # what a reader of the whole stream knows from when on
+    for number, (kind, wait_us) in enumerate(steps):
+        at_us += wait_us
+        if kind == "trade":
+            ended = stage.on(trade(number, at_us, 100))
+            for each in ended:
+                before = [bid for stamp, bid in known if stamp < each.at_us]
+                expected = before[-1] if before else None
+                found = each.book.bid if isinstance(each.book, BookSummary) else None
+                assert found == expected
+            made += ended
+        elif kind == "book":
+            stage.on(book(at_us, 100 + number))
+            known.append((at_us, (100 + number) / 100))
+        elif known:
+            stage.on(BookLost(BTC, "gap", 0, 0, at_us))
+            known[-1] = known[-1][0], None  # when it was lost, by the venue's clock, is not known
+    assert all(each.at_us <= at_us for each in made)
 
 
 def test_book_with_a_stamp_of_the_future_is_not_that_of_any_candle() -> None:
