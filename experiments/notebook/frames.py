@@ -305,12 +305,29 @@ def _pandas_table(frame: "pd.DataFrame", *, named: bool) -> pa.Table:
 
 def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Columns of several levels, one of them of tickers, as rows with a ticker each."""
+    import pandas as pd  # noqa: PLC0415 - it is there: it made the frame
+
     names = [str(name).casefold() for name in frame.columns.names]
     if frame.columns.nlevels != 2 or _TICKER not in names:
         raise InvalidField(
             "columns", f"of the levels {', '.join(names)}", "one level, or two of which one is named Ticker"
         )
     place = names.index(_TICKER)
-    found: Any = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
+    tickers = [ticker for ticker in frame.columns.unique(level=place) if ticker != ""]
+    # What was added beside them, as in frame["Signal"] = …, has no ticker: it is of all of them.
+    labels = [
+        (at, field, ticker)
+        for at, label in enumerate(frame.columns)
+        for field, ticker in [
+            (label[1 - place], own) for own in ([label[place]] if label[place] != "" else tickers)
+        ]
+    ]
+    downloaded = {label[1 - place] for label in frame.columns if label[place] != ""}
+    frame = frame.iloc[:, [at for at, _, _ in labels]]
+    frame.columns = pd.MultiIndex.from_tuples(
+        [(ticker, field) for _, field, ticker in labels], names=[_TICKER, None]
+    )
+    found: Any = frame.stack(level=0, future_stack=True)  # noqa: PD013 - what melt cannot: many columns at once
+    found = found.dropna(how="all", subset=[name for name in found.columns if name in downloaded])
     found.index = found.index.set_names(_TICKER, level=-1)
     return cast("pd.DataFrame", found)

@@ -141,6 +141,10 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
         "a.csv", "Price,Adj Close,Close\nTicker,SPY,SPY\nDatetime,,\n2025-02-24 14:30:00+00:00,1,2\n", PRICES,
         [("2025-02-24 14:30:00.000", 2.0, 0, "SPY")],
     ),
+    "yfinance, header of three lines, and a column of one's own": (
+        "a.csv", "Price,Close,Volume,Signal\nTicker,SPY,SPY,\nDate,,,\n2025-02-24,247.1,5,-1\n", {},
+        [(MIDNIGHT, 247.1, -1, "SPY")],
+    ),
     "yfinance, Parquet of two levels": (
         "a.parquet",
         parquet({"('Close', 'AAPL')": [247.1], "('Volume', 'AAPL')": [5], "Date": pa.array([1740355200], pa.timestamp("s"))}),

@@ -60,6 +60,17 @@ def test_columns_of_fields_above_tickers_are_rows_with_a_ticker():
         raysignal.read(frame.rename_axis(columns=["a", "b"]), prices_only=True)
 
 
+@pytest.mark.parametrize("tickers", [["SPY"], ["SPY", "QQQ"]])
+def test_a_column_that_was_added_beside_those_of_tickers_is_of_all_of_them(tickers):
+    frame = pd.concat({ticker: yahoo() for ticker in tickers}, axis=1, names=["Ticker", "Price"])
+    frame = frame.swaplevel(axis=1)
+    frame[("Signal", "")] = [1, 0, -1, 0]
+    frame.loc[DAYS[1], [name for name in frame.columns if name[1] == "QQQ"]] = np.nan  # not traded that day
+    signals = raysignal.read(frame).frame
+    assert signals.query("symbol == 'SPY'")["signal"].tolist() == [1, 0, -1, 0]
+    assert signals.query("symbol == 'QQQ'")["signal"].tolist() == ([1, -1, 0] if "QQQ" in tickers else [])
+
+
 def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
     frame = yahoo().assign(**{"Adj Close": np.array(PRICES) / 2})
     signals = raysignal.read(frame, columns={"price": "Adj Close"}, prices_only=True)
