@@ -277,7 +277,7 @@ def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, end
         place = waiting[place, _NEXT]
 
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 27ecf919.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): d7afffd3.
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -30,7 +30,7 @@ from raysignal.engine.portfolio.brackets import asks_to_close, passes, reach, st
 from raysignal.engine.portfolio.fills import CLOSE, HOLD, JIT, PENDING, book, execute, is_trade, left_alone
 from raysignal.engine.portfolio.simd.cache_lines import fetch
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 5550a5d6.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 75b677de.
 
 BLOCK = 192  # rows; what their passes need fits into the first-level cache
 AHEAD = 96  # rows between the end of a block and those that are asked for while it is worked on
