@@ -259,8 +259,8 @@ class Settler:
 _NONE = -1
 # A symbol's queue: its first and its last place, rows so far, the action of the last one.
 _HEAD, _TAIL, _ROWS, _LAST_ACTION, _QUEUE = range(5)
-# A place: the signal's ordinal, instant, action and number within its symbol, the instant of its entry, how a row of its
-# own instant ended it.
+# A place: the signal's ordinal, instant, action and number within its symbol, when it was entered, how a row of its own
+# instant ended it.
 _ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _ENDED, _NEXT, _WAITING = range(8)
 _IN_BARS, _IN_TIME, _IN_CLOSE = range(3)
 _BY_SIDE, _BY_BRACKET = 1, 2  # the latter at the price that stands for the bracket's next stop then

@@ -23,7 +23,7 @@ from raysignal.engine.core.instants import (
     second_times,
 )
 from raysignal.engine.core.secrets import is_secret_name
-from raysignal.engine.core.terms import TERMS
+from raysignal.engine.core.terms import EXPIRES, TERMS
 from raysignal.engine.intake.field_names import (
     ALIASES,
     NAMES_FIELDS,
@@ -410,6 +410,7 @@ def _shown_twice(batch: SignalBatch, block: RowBlock, reading: Reading) -> set[i
 def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Reading) -> SignalBatch:
     """The batch, its rows in the order of the input, with those later that are of the second time of an hour."""
     timestamp_us = batch.timestamp_us.copy()
+    terms = None if batch.terms is None else batch.terms.copy()
     unsure = np.isin(batch.row, list(repeated))
     keys = batch.symbol.astype(np.int64) * len(batch.sources) + batch.source
     for key in np.unique(keys[unsure]).tolist():
@@ -429,7 +430,11 @@ def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Readi
             repeated_us = repeated_after_us(local_us[0], reading.zone)
             later = second_times(local_us, newest_first=newest_first, ties=ties or usual_us > repeated_us)
             timestamp_us[of_hour[later]] += repeated_us
-    return batch.at_instants(timestamp_us)
+            if terms is not None:  # what expires within the hour does so within the second one, too
+                expires_us = terms[:, EXPIRES]
+                before = of_hour[later][expires_us[of_hour[later]] <= timestamp_us[of_hour[later]]]
+                expires_us[before] += repeated_us
+    return replace(batch, terms=terms).at_instants(timestamp_us)
 
 
 def _joined(batches: list[SignalBatch]) -> SignalBatch:

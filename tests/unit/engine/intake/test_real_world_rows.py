@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, WrongDateOrder
-from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrder
+from raysignal.engine.core.instants import format_instant, parse_instant
 from raysignal.engine.intake import Reading, read_batch, read_file, read_file_chunks, read_signal
+from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.files import undecided_date
 from raysignal.engine.intake.line_numbers import line_numbers
 
@@ -682,3 +683,34 @@ def test_what_signals_say_stays_with_them_where_an_hour_of_autumn_is_told_apart(
     assert read.terms[0].tolist()[1] == 95.0
     stamps = read.timestamp_us.tolist()
     assert [later - before for before, later in pairwise(stamps)] == [1_800_000_000] * 4
+
+
+def test_what_expires_within_the_hour_of_its_signal_does_so_in_the_second_one_as_well():
+    rows = [
+        "timestamp,signal,price,expires", "2018-10-28 02:00,BUY,100,2018-10-28 02:10", "2018-10-28 02:30,HOLD,98,",
+        "2018-10-28 02:00,BUY,97,2018-10-28 02:40", "2018-10-28 02:30,BUY,94,2018-10-28 03:00",
+    ]  # fmt: skip
+    read = read_batch("\n".join(rows).encode(), "text/csv", Reading(zone=ZoneInfo("Europe/Berlin"))).batch
+    expires = [read.signal(row).expires_us for row in (0, 2, 3)]
+    assert expires == [
+        parse_instant(text)
+        for text in ("2018-10-28T00:10:00Z", "2018-10-28T01:40:00Z", "2018-10-28T02:00:00Z")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expires", "found"),
+    [
+        ("2018-10-28 02:40", "2018-10-28T01:40:00Z"),
+        ("2018-10-28T00:40:00Z", None),
+        ("2018-10-28 01:59", None),
+    ],
+)
+def test_a_local_expiry_of_the_hour_shown_twice_is_after_its_signal(expires: str, found: str | None) -> None:
+    body = {"timestamp": "2018-10-28T02:00:00+01:00", "price": 1, "signal": "BUY", "expires": expires}
+    reading = Reading(zone=ZoneInfo("Europe/Berlin"))
+    if found is None:
+        with pytest.raises(InvalidField, match="a time after the signal's own, 2018-10-28T01:00:00Z"):
+            signal_of(body, reading)
+    else:
+        assert signal_of(body, reading).expires_us == parse_instant(found)
