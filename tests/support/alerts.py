@@ -183,6 +183,17 @@ ALERTS = (
           "CLOSE", 84250.5, "XBTUSD", content_type=TEXT),
     Alert("al short", f"MyKeys(XBTUSD) {{ market(position=-50%p); }} #bot time={NOON} price=84250.5", "alertatron",
           "SELL", 84250.5, "XBTUSD", content_type=TEXT),
+    Alert("al protects first", "MyKeys(XBTUSD) { stopOrder(side=sell, price=80000); market(side=buy, amount=1); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "BUY", 84250.5, "XBTUSD", features=(("amount", 1.0),),
+          content_type=TEXT),
+    Alert("al protects then", "MyKeys(XBTUSD) { market(side=buy, amount=1); stopOrder(position=0, offset=1%); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "BUY", 84250.5, "XBTUSD",
+          features=(("amount", 1.0), ("offset", "1%")), content_type=TEXT),
+    Alert("al turns", "MyKeys(XBTUSD) { market(position=0); market(side=sell, amount=1); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "SELL", 84250.5, "XBTUSD", features=(("amount", 1.0),),
+          content_type=TEXT),
+    Alert("al waits on both sides", "MyKeys(XBTUSD) { limit(side=buy, offset=1%); limit(side=sell, offset=1%); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", refusal="add market", content_type=TEXT),
     Alert("al as it comes", "MyKeys(XBTUSD) { market(side=buy, amount=100); } #bot", "alertatron",
           refusal="time={{timenow}} behind #bot", content_type=TEXT),
     # Tickerly.
