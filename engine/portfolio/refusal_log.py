@@ -15,7 +15,7 @@ from raysignal.engine.journal.blobs import BlobStore
 KEPT = 1000
 """Refusals with their sentences."""
 OF_STRANGERS = 100
-"""The most of them whose senders have neither a key nor a hook: whoever finds the address cannot push the others out."""
+"""The most of them whose senders have neither a key nor a hook: whoever finds the address pushes no others out."""
 
 _FOLDER = "refusals/"
 

@@ -210,17 +210,26 @@ def _names_of(columns: Mapping[str, str] | None) -> dict[str, str]:
         raise InvalidField("columns", error.fields["value"], expected) from None
 
 
-_OPTION = re.compile(r"--(map|decimal|thousands|day-first)(?:(?<!first) ('[^']+'|\S+))?")
+_OPTION = re.compile(r"--(map|decimal|thousands|day-first)(?:(?<!first) ('[^']+'|[^\s;]+))?")
+_BESIDE = re.compile(r"(columns=\{[^{}]*)\} columns=\{|((?:decimal|thousands)='.') (?=decimal|thousands)")
 
 
 def _in_python(error: RaysignalError) -> RaysignalError:
     """The same, with the options of the command line that it advises written as arguments of `read`."""
-    error.args = tuple(_OPTION.sub(_argument, text) for text in error.args)
+    error.args = tuple(_arguments(text) for text in error.args)
     for entry in (error.fields, *(error.fields.get("errors") or ())):
         for name in ("expected", "detail"):
             if isinstance(entry.get(name), str):
-                entry[name] = _OPTION.sub(_argument, entry[name])
+                entry[name] = _arguments(entry[name])
     return error
+
+
+def _arguments(text: str) -> str:
+    """A sentence with the options in it as arguments, those of one name as one."""
+    text = _OPTION.sub(_argument, text)
+    for _ in FIELD_OF:
+        text = _BESIDE.sub(lambda found: f"{found[1] or found[2]}, ", text)
+    return text
 
 
 def _argument(option: re.Match[str]) -> str:

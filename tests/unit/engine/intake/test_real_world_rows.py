@@ -152,6 +152,13 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
         PRICES, [(MIDNIGHT, 247.1, 0, "AAPL")],
     ),
     # Binance, ccxt and other feeds
+    "ccxt trades, two stamps of one instant": (
+        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.123Z","side":"sell","price":1}\n', {},
+        [("2025-02-24 00:00:00.123", 1.0, -1, "BTC")],
+    ),
+    "two words for one side": (
+        "a.csv", "Date,Close,action,signal\n2025-02-24,1,buy,1\n", {}, [(MIDNIGHT, 1.0, 1, "BTC")],
+    ),
     "Binance klines, milliseconds": (
         "a.csv", f"open_time,{OHLC},volume,close_time\n1740355200000,1,1,1,95439.81,2,1740355259999\n", PRICES, HELD,
     ),
@@ -433,10 +440,22 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "NinjaTrader, no header": ("a.txt", "20250224 093000;1;1;1;1;2\n", PRICES, "first line is no header"),
     "Binance's answer, arrays in an array": ("a.json", '[[1740355200000,"1","2"]]', PRICES, "expected an object"),
-    "ccxt trades, two stamps": (
-        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.123Z","side":"sell","price":1}\n', {},
-        "only one of timestamp and datetime",
+    "ccxt trades, two stamps that differ": (
+        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.124Z","side":"sell","price":1}\n', {},
+        "only one of timestamp and datetime.*--map timestamp=NAME",
     ),
+    "two signals that differ": (
+        "a.csv", "Date,Close,action,signal\n2025-02-24,1,sell,1\n", {}, "only one of action and signal",
+    ),
+    "a price of nothing in digits": ("a.csv", "Date,Close,Signal\n2025-02-24,0,1\n", {}, "without thousands separators$"),
+    "CryptoDataDownload's first line": (
+        "a.csv", "https://www.CryptoDataDownload.com\nunix,date,close\n1740355200,2025-02-24,1\n", PRICES,
+        "remove what is above the header",
+    ),
+    "a response that holds its rows": (
+        "a.json", '{"data": [{"timestamp": "2025-02-24", "price": 1}], "token": "x"}', PRICES, "among 'data'$",
+    ),
+    "UTF-32": ("a.csv", "Date,Close\n2025-02-24,1\n".encode("utf-32"), PRICES, "UTF-32 text; expected .* saved as UTF-8"),
     "Stooq's text files": (
         "a.txt", "<TICKER>,<DATE>,<TIME>,<CLOSE>\nAAPL.US,20250224,000000,1\n", PRICES, "<TIME> is '000000'; expected a time of day",
     ),
@@ -472,7 +491,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.txt", "Date\tClose\n2025-02-24\t1\n".encode("utf-16"), PRICES, "UTF-16 text; expected CSV.*UTF-8",
     ),
     "UTF-16 without a mark": ("a.csv", "Date,Close\n2025-02-24,1\n".encode("utf-16-le"), PRICES, "binary, or text in UTF-16"),
-    "another encoding": ("a.csv", "Date,Close,März\n2025-02-24,1,2\n".encode("cp1252"), PRICES, "not UTF-8: byte 12"),
+    "another encoding": ("a.csv", "Date,Close,März\n2025-02-24,1,2\n".encode("cp1252"), PRICES, "not UTF-8: byte 12 .*save it as UTF-8"),
     "a spreadsheet": ("a.csv", b"PK\x03\x04" + bytes(40), PRICES, "a ZIP archive, such as a spreadsheet"),
     "NUL further on": ("a.csv", "Date,Close\n" + "2025-02-24,1\n" * 400 + "2025-02-24,\0\n", PRICES, "byte 5222.* is NUL"),
     "a row with too few cells": ("a.csv", "Date,Close,Note\n2025-02-24,1\n", PRICES, "row 0: cells is 2; expected 3 cells"),

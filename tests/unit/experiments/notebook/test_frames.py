@@ -71,6 +71,14 @@ def test_a_column_that_was_added_beside_those_of_tickers_is_of_all_of_them(ticke
     assert signals.query("symbol == 'QQQ'")["signal"].tolist() == ([1, -1, 0] if "QQQ" in tickers else [])
 
 
+def test_columns_to_be_named_are_one_argument():
+    frame = yahoo().rename(columns={"Close": "Last"})
+    with pytest.raises(InvalidField, match=r'say so: columns=\{"signal": "NAME", "price": "NAME"\}$'):
+        raysignal.read(frame)
+    with pytest.raises(InvalidField, match=r'say so: columns=\{"signal": "NAME"\}; prices alone'):
+        raysignal.read(yahoo())
+
+
 def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
     frame = yahoo().assign(**{"Adj Close": np.array(PRICES) / 2})
     signals = raysignal.read(frame, columns={"price": "Adj Close"}, prices_only=True)
@@ -97,7 +105,7 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
             r"data is 'of periods'; expected .*frame.to_timestamp\(\)",
         ),
         (plain().rename(columns={"price": "last"}), {}, 'say so: columns={"price": "NAME"}$'),
-        (plain().assign(price="1.234,5"), {}, r"is read with decimal=',' thousands='\.'"),
+        (plain().assign(price="1.234,5"), {}, r"is read with decimal=',', thousands='\.'"),
         (plain().assign(timestamp="20/10/2011"), {}, r"say so with day_first=True \(or RAYSIGNAL_INTAKE"),
         (plain(), {"label": "open"}, "bar='1d'"),
         (plain(), {"on_error": "ignore"}, "refuse or skip"),
