@@ -24,7 +24,7 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
             token_hash=hashed("token"),
             made_us=1,
             secret_field="passphrase",
-            secret_hash=hashed("p"),
+            secret_hash=hashed("the right one"),
             source="desk",
         )
     )
@@ -34,7 +34,7 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
         sent = await http.post("/signal", json=late)
         await http.post("/signal", content=b'{"price": {{close}}, "token": "' + SECRET.encode() + b'"}')
         await http.post("/hooks/token", json={**SIGNAL, "passphrase": SECRET})
-        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "p"})
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "the right one"})
         await http.post("/hooks/other", json=SIGNAL)
         rows = [{**SIGNAL, "signal": word} for word in ("moon", "mars")]
         await http.post("/signals", json=rows)
