@@ -71,7 +71,8 @@ def record_blocks(
         if header.ticker is not None:
             columns[TICKER] = pa.repeat(pa.scalar(header.ticker, pa.large_string()), rows)
         if rows:
-            yield RowBlock(rows, first, columns, cells.plain, partial(_record, columns, count, width, first))
+            record = partial(_record, columns, count, width, first)
+            yield RowBlock(rows, first, columns, cells.plain, record, by_place=True)
         first += rows
         if ended == BROKEN:
             raise unreadable(_BROKEN, first)

@@ -22,7 +22,7 @@ from raysignal.engine.core.instants import (
     repeated_after_us,
     second_times,
 )
-from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.core.terms import EXPIRES, TERMS
 from raysignal.engine.intake.field_names import (
     ALIASES,
@@ -72,6 +72,8 @@ class RowBlock:
         columns: name as the caller wrote it, to its cells: Arrow texts, float64, int64, booleans or nulls.
         plain: bool[rows], false where the cells do not say all of the row.
         reread: the names and values of one row of the block, for the reference; may raise `InputError`.
+        by_place: cells have their names by where they stand, as in CSV: a row that lacks one and has one too many says
+            a cell under its neighbour's name.
     """
 
     rows: int
@@ -79,6 +81,7 @@ class RowBlock:
     columns: Mapping[str, pa.Array]
     plain: BoolArray
     reread: Callable[[int], Mapping[str, object]]
+    by_place: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -147,6 +150,7 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
     refused = 0
     signals, places = [], []
     names = {*batch.numbers, *batch.texts}
+    hides = block.by_place and any(map(is_secret_name, block.columns))
     for row in np.flatnonzero(~clear).tolist():
         position = block.first_row + row
         try:
@@ -157,7 +161,8 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
             refused += 1
             if len(errors) < MAX_ERRORS:
                 # Without the traceback, which would keep alive all that was read here.
-                errors.append(_placed(error, position).with_traceback(None))
+                shown = _without_value(error, position) if hides else _placed(error, position)
+                errors.append(shown.with_traceback(None))
             continue
         signals.append(signal)
         places.append(position)
@@ -183,6 +188,13 @@ def _reread(block: RowBlock, row: int, reading: Reading) -> Mapping[str, object]
         cells = {name: column[row].as_py() for name, column in block.columns.items()}
         check_order(cells, reading, block.first_row + row)
         raise
+
+
+def _without_value(error: InputError, row: int) -> InputError:
+    """The error of a row in which a secret may stand under the name of another field."""
+    if not isinstance(error, InvalidField) or error.fields["field"] == "cells":  # their number
+        return _placed(error, row)
+    return InvalidField(error.fields["field"], HIDDEN, error.fields["expected"], row)
 
 
 def _placed(error: InputError, row: int) -> InputError:

@@ -733,3 +733,18 @@ def test_a_local_expiry_of_the_hour_shown_twice_is_after_its_signal(expires: str
             signal_of(body, reading)
     else:
         assert signal_of(body, reading).expires_us == parse_instant(found)
+
+
+def test_a_secret_under_the_name_of_its_neighbour_is_not_shown():
+    table = "timestamp,price,signal,passphrase,{note}\n2025-02-24,{price},BUY,x,y\n"
+    shifted = {"price": "hunter2", "signal": "100"}
+    for note in ("note", "close note"):
+        found = read_batch(table.format(note=note, **shifted).encode(), "text/csv", Reading())
+        (error,) = found.errors
+        assert str(error).startswith("row 0: price is '(not shown)'; expected a number above 0")
+        assert "hunter2" not in str(error) + str(error.fields)
+    (error,) = read_batch(b"timestamp,price,signal,token\n2025-02-24,1,BUY\n", "text/csv", Reading()).errors
+    assert "cells is 3; expected 4 cells" in str(error)
+    plain = table.replace("passphrase", "phrase").format(note="note", **shifted)
+    (error,) = read_batch(plain.encode(), "text/csv", Reading()).errors
+    assert str(error).startswith("row 0: price is 'hunter2'")
