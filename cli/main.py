@@ -4,6 +4,7 @@ One module a verb: its config, and what it does. What is heavy is imported once 
 small verbs answer at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -133,6 +134,9 @@ app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))
 def main() -> None:
     """The entry point. What the program writes, its user alone reads; a Ray that it starts listens on loopback."""
     restrict_new_files()
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="replace")  # what a terminal's encoding has no sign for
     if not joins_cluster(sys.argv[1:], os.environ):
         os.environ.update(ON_LOOPBACK)  # before anything imports Ray
     app()

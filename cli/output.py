@@ -48,7 +48,10 @@ class Output:
 
     def json(self, value: Any) -> None:
         """One JSON value on stdout; floats as they are, None for what is not defined."""
-        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), file=self.out.file)
+        escaped = (
+            "utf" not in self.out.encoding
+        )  # what another encoding has no sign for is a sign in JSON still
+        print(json.dumps(value, indent=2, ensure_ascii=escaped, allow_nan=False), file=self.out.file)
 
     def say(self, sentence: str = "") -> None:
         """A sentence for a person: on stdout, or on stderr when stdout is for a program."""

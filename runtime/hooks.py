@@ -93,7 +93,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise InvalidField(
                 "body_field",
                 self.secret_field,
-                "a name of secrets for --body-secret: secret, passphrase, password",
+                "a name of secrets without a dot: secret, passphrase, password",
             )
         for field in self.columns:
             if field not in ALIASES:
@@ -101,6 +101,8 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.max_age_s is not None and not 0.0 < self.max_age_s <= MOST_S:
             expected = f"a number of seconds above 0 and at most {MOST_S:g}, or none"
             raise InvalidField("max_age_s", self.max_age_s, expected)
+        if self.label == "open" and self.bar is None:
+            raise InvalidField("label", self.label, "the length of the bar beside it, such as --bar 1h")
         self.reading(Reading())
 
     def reading(self, service: Reading) -> Reading:
@@ -140,7 +142,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
                 f"{self.secret_field} in the body is not the secret of this hook; expected the one that raysignal "
                 "hooks showed when it was made"
             )
-        values |= {name: _masked(value, said) for name, value in values.items()}
+        _masked(values, said)
         return said
 
     def rotated(self, token: str, now_us: int, grace_s: float) -> "Hook":
@@ -166,10 +168,12 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def _masked(value: object, secret: str) -> object:
-    """A value without the secret in its texts; objects and lists are changed in place."""
+    """A value without the secret in its texts and names; objects and lists are changed in place."""
     if isinstance(value, str):
         return value.replace(secret, HIDDEN)
     if isinstance(value, dict):
+        for name in [name for name in value if secret in name]:
+            del value[name]  # a name cannot be shown without it
         value |= {name: _masked(held, secret) for name, held in value.items()}
     elif isinstance(value, list):
         value[:] = [_masked(held, secret) for held in value]
@@ -200,7 +204,9 @@ class HookStore:
         data = self._blobs.get(names[-1])
         if data is None:
             raise StoreUnavailable(f"{names[-1]} is listed in the store and cannot be read")
-        return int(names[-1][len(_FOLDER) : -len(".json")]), {hook.name: hook for hook in _decode(data)}
+        return int(names[-1][len(_FOLDER) : -len(".json")]), {
+            hook.name: hook for hook in _decode(names[-1], data)
+        }
 
     def change(self, change: Callable[[dict[str, Hook]], Mapping[str, Hook]]) -> None:
         """Write the hooks that a change makes of the present ones.
@@ -253,11 +259,14 @@ class HookStore:
         self.change(without)
 
 
-def _decode(data: bytes) -> list[Hook]:
+def _decode(name: str, data: bytes) -> list[Hook]:
     try:
         return msgspec.json.decode(data, type=list[Hook])
     except msgspec.DecodeError as error:
-        raise StoreError(f"the hooks of the store cannot be read: {error}") from error
+        raise StoreUnavailable(
+            f"{name} in the store cannot be read ({error}); expected hooks as this version writes them. Put it aside, "
+            "and those of the file before count, which raysignal hooks list shows"
+        ) from error
 
 
 def _named(hooks: Mapping[str, Hook], name: str) -> Hook:

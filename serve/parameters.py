@@ -243,6 +243,8 @@ def invalid_parameter(error: Any) -> InvalidField:
         return InvalidField(name, None, f"the parameter {name}, which must be given; given were: {given}")
     if error["type"] == "extra_forbidden":
         expected = "no parameter of this name"
+    if error["type"].endswith("too_short") and not error["input"]:
+        expected = "a value, or no parameter of this name"
     return InvalidField(str(error["loc"][1]), error["input"], expected)
 
 

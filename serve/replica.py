@@ -122,7 +122,10 @@ class ReplicaState:
         old = np.flatnonzero(batch.timestamp_us < earliest_us)
         if len(old):
             old = old[~await self.portfolios.known(portfolio, batch.key[old])]
-        expected = f"a time that is not before {format_instant(earliest_us)}"
+        expected = (
+            f"a time that is not before {format_instant(earliest_us)}: nothing older is taken here (--max-age of a "
+            "hook, RAYSIGNAL_INTAKE__MAX_AGE_S). TradingView's {{time}} is when a bar opened, {{timenow}} is now"
+        )
         return {
             at: StaleSignal(
                 "timestamp",

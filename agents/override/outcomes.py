@@ -10,7 +10,8 @@ staying out.
     SELL      short or out   long            out
 
 Where the signal has a bracket (its own, or the policy's), its trade ends with that, if it is met before the horizon's
-end: by the kernel's own rule, and at the price at which the kernel would close. A bracket counts where the signal opens
+end: by the kernel's own rule, and at the price at which the kernel would close, also where a row of the signal's own
+instant meets it. A bracket counts where the signal opens
 a position, so not for a SELL under `long-flat`. What expires before the row at which it would be filled is not scored,
 nor is what the portfolio's `min_confidence` makes a HOLD.
 
@@ -257,10 +258,11 @@ class Settler:
 _NONE = -1
 # A symbol's queue: its first and its last place, rows so far, the action of the last one.
 _HEAD, _TAIL, _ROWS, _LAST_ACTION, _QUEUE = range(5)
-# A place: the signal's ordinal, instant, action and number within its symbol, the instant of its entry, whether a row
-# of its own instant ended it.
+# A place: the signal's ordinal, instant, action and number within its symbol, when it was entered, how a row of its own
+# instant ended it.
 _ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _ENDED, _NEXT, _WAITING = range(8)
 _IN_BARS, _IN_TIME, _IN_CLOSE = range(3)
+_BY_SIDE, _BY_BRACKET = 1, 2  # the latter at the price that stands for the bracket's next stop then
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -271,12 +273,13 @@ def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, end
         return
     place = queue[_HEAD]
     while place != _NONE:
-        if waiting[place, _DECIDED] == now and (ends == CLOSE or waiting[place, _SIDE] == -ends):
-            waiting[place, _ENDED] = 1
+        ended = ends == CLOSE or waiting[place, _SIDE] == -ends
+        if ended and waiting[place, _DECIDED] == now and waiting[place, _ENDED] == 0:
+            waiting[place, _ENDED] = _BY_SIDE
         place = waiting[place, _NEXT]
 
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 21306cf6.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): d5a2649a.
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -326,12 +329,17 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             left = at
             over = False
             same_instant = now == signal[_DECIDED]  # what a signal was worth is known in a later one
-            if careful and not same_instant and signal[_NUMBER] + fill_next < number:
+            if careful and signal[_ENDED] == _BY_BRACKET:
+                over, left = not same_instant, brackets[place, held.NEXT_STOP]
+            elif careful and signal[_NUMBER] + fill_next < number:
                 met, level = crossed(signal[_SIDE], at, high, low, np.float64(now), brackets[place])
-                if met != 0:
-                    over, left = True, level
-                else:
+                if met == 0:
                     follow(signal[_SIDE], high, low, brackets[place])
+                elif same_instant:
+                    if signal[_ENDED] == 0:
+                        signal[_ENDED], brackets[place, held.NEXT_STOP] = _BY_BRACKET, level
+                else:
+                    over, left = True, level
             if over or same_instant:
                 pass
             elif kind == _IN_BARS:
@@ -339,7 +347,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             elif kind == _IN_TIME:
                 over = now - signal[_ENTERED] >= time_us
             else:
-                over = signal[_SIDE] == -ends or ends == CLOSE or signal[_ENDED] == 1
+                over = signal[_SIDE] == -ends or ends == CLOSE or signal[_ENDED] == _BY_SIDE
             if over and place != late:
                 whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
                 whole[2, settled], whole[3, settled] = signal[_DECIDED], now

@@ -139,7 +139,8 @@ class PriceJump(InputError):
         place = "" if row is None else f"row {row}: "
         super().__init__(
             f"{place}price {price!r} of {symbol} is a factor {max(price / last, last / price):.6g} from the last "
-            f"price {last!r}; expected at most {limit:g}. If it is true, send it with accept_price_jump=true",
+            f"price {last!r}; expected at most {limit:g}. If it is true, send it with accept_price_jump=true, an "
+            "alert of a hook to POST /signal",
             field="price", value=repr(price), expected=f"within a factor {limit:g} of {last!r}", row=row,
             symbol=symbol,
         )  # fmt: skip

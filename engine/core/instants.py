@@ -73,7 +73,14 @@ def zone_named(name: str) -> ZoneInfo | timezone:
 
 
 def parse_length(text: str, field: str) -> int:
-    """Microseconds of a length of time such as `10m`, `1h` or `1d`; `InvalidField` of this field if it is none."""
+    """Microseconds of a length of time such as `10m`, `1h` or `1d`; `InvalidField` of this field if it is none.
+
+    Case does not count, but for `M`: to exchanges and charts `1M` is a month.
+    """
+    if text.strip().endswith("M"):
+        raise InvalidField(
+            field, text, "a length such as 10m (minutes) or 31d: months are not all of one length"
+        )
     match = _BAR.fullmatch(text.strip().lower())
     if not match or int(match[1]) == 0:
         raise InvalidField(field, text, "a length such as 1s, 10m, 1h or 1d")

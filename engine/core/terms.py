@@ -18,17 +18,24 @@ SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING, CONFIDENCE, EXPIRES = range(len(TERMS))
 
 ROUNDING = 1.000_001
 """Of prices that were written with few digits."""
+WIDEST_RANGE = 10.0
+"""A high or a low further than this factor from its row's price is not believed."""
+_BESIDE_LETTERS = " _-/<>"
 
 
 def is_range_name(name: str) -> bool:
-    """Whether a feature says how far the price went in a row's bar: `high` or `low`, in any case."""
-    return name.casefold() in {"high", "low"}
+    """Whether a feature says how far the price went in a row's bar: `high` or `low`, in any case, or `<HIGH>`."""
+    return _plain_name(name) in {"high", "low"}
+
+
+def _plain_name(name: str) -> str:
+    return name.strip(_BESIDE_LETTERS).casefold()
 
 
 def column_of(numbers: Mapping[str, Float64Array], name: str) -> Float64Array | None:
     """The column of a name in small letters, however rows spell it: the first spelling that says something in a row."""
     found: Float64Array | None = None
-    for spelled in sorted(each for each in numbers if each.casefold() == name):
+    for spelled in sorted(each for each in numbers if _plain_name(each) == name):
         column = numbers[spelled]
         found = column if found is None else np.where(np.isnan(found), column, found)
     return found
@@ -59,10 +66,12 @@ class SignalTerms:
             other = (price > self.high * ROUNDING) | (price * ROUNDING < self.low)
         else:
             other = np.zeros(len(price), np.bool_)
-        high = price if self.high is None else np.where(~other & (self.high > price), self.high, price)
-        low = self.low
-        low = price if low is None else np.where(~other & (low > 0.0) & (low < price), low, price)
-        return high, low
+        high, low = self.high, self.low
+        if high is not None:
+            high = np.where(~other & (high > price) & (high <= price * WIDEST_RANGE), high, price)
+        if low is not None:
+            low = np.where(~other & (low < price) & (low >= price / WIDEST_RANGE), low, price)
+        return price if high is None else high, price if low is None else low
 
     def done(self, signal: Int8Array, action: Int8Array) -> "SignalTerms":
         """The same where `action` is done instead of what the signals ask for, two of int8[n].

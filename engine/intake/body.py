@@ -64,6 +64,9 @@ def _is_one_alert(source: UInt8Array, kind: str, reading: Reading) -> bool:
         return False
     if text_template(reading.template) is not None:
         return True
+    # By a template columns need no known names; a header without a row is none then, but what some sender said.
+    if reading.template is not None and not set(head.strip()) & set(b"\r\n"):
+        return True
     # Words and a brace: what separates columns would stand between the first ones, and lines below them.
     before, brace, _ = head.partition(b"{")
     separated = set(before) & set(b",;\t")

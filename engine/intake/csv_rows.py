@@ -70,7 +70,8 @@ def record_blocks(
         if header.ticker is not None:
             columns[TICKER] = pa.repeat(pa.scalar(header.ticker, pa.large_string()), rows)
         if rows:
-            yield RowBlock(rows, first, columns, cells.plain, partial(_record, columns, count, width, first))
+            record = partial(_record, columns, count, width, first)
+            yield RowBlock(rows, first, columns, cells.plain, record, by_place=True)
         first += rows
         if ended == BROKEN:
             raise unreadable(_BROKEN, first)
@@ -173,13 +174,13 @@ def _header_at(source: UInt8Array, at: int, delimiter: int) -> CsvHeader:
         tickers, second = _next_record(source, after, delimiter)
         stamps, third = _next_record(source, second, delimiter)
         if tickers and tickers[0] == TICKER and stamps and not any(stamps[1:]) and len(tickers) == len(names):
-            if len(set(tickers[1:])) > 1:
+            # A column that was added beside those of the ticker has none.
+            told = dict.fromkeys(ticker for ticker in tickers[1:] if ticker)
+            if len(told) > 1:
                 raise InvalidField(
-                    "header",
-                    ", ".join(dict.fromkeys(tickers[1:])),
-                    "the columns of one ticker: save each on its own",
+                    "header", ", ".join(told), "the columns of one ticker: save each on its own"
                 )
-            return CsvHeader([stamps[0], *names[1:]], third, delimiter, 3, tickers[1])
+            return CsvHeader([stamps[0], *names[1:]], third, delimiter, 3, next(iter(told), None))
     return CsvHeader(_told_apart(names), after, delimiter)
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from raysignal.engine.core.errors import InvalidField, shorten
-from raysignal.engine.core.instants import format_instant, parse_instant
+from raysignal.engine.core.instants import format_instant, is_naive, parse_instant, repeated_after_us
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake.templates import RepeatedKeys
 
@@ -290,6 +290,8 @@ def terms_of(
         terms["expires_us"] = parse_instant(
             value, reading.zone, field=name, row=row, day_first=reading.day_first
         )
+        if terms["expires_us"] <= timestamp_us and is_naive(value):  # the second time, where clocks show two
+            terms["expires_us"] += repeated_after_us(terms["expires_us"], reading.zone)
         if terms["expires_us"] <= timestamp_us:
             expected = f"a time after the signal's own, {format_instant(timestamp_us)}"
             raise InvalidField(name, value, expected, row)

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
-from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrder
+from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrder, shorten
 from raysignal.engine.core.instants import EXPECTED_STAMP, format_instant, is_time_of_day, parse_instant
 from raysignal.engine.core.secrets import hide_secrets, is_secret_name
 from raysignal.engine.core.signals import Action, Signal
@@ -148,7 +148,7 @@ def _signal(
         named = fields_in(values, reading.names)
         if localised:
             values = _plain(values, named, reading, row)
-        given = _named(values, named, row)
+        given = _named(values, named, reading, row)
     else:
         named = NO_FIELDS
         flat = flattened(values, row)
@@ -159,12 +159,14 @@ def _signal(
             found = template.named(flat, ALIASES)
         given, values = found.fields, found.features
         _require(given, template, reading, row)
-    name, stamp = given.get("timestamp", ("timestamp", None))
+    name, stamp = _required("timestamp", given, values, row)
     timestamp_us = _instant(name, stamp, reading, row)
-    name, value = given.get("signal", ("signal", None))
     optional = is_price_only(given, row) or reading.prices_only
+    name, value = (
+        given.get("signal", ("signal", None)) if optional else _required("signal", given, values, row)
+    )
     action = Action.HOLD if optional and is_missing(value) else action_of(name, value, row)
-    name, value = given.get("price", ("price", None))
+    name, value = _required("price", given, values, row)
     price = _price(name, value, row)
     terms = terms_of(given, timestamp_us, action, price, reading, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
@@ -192,7 +194,7 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
 
 
 def _named(
-    values: Mapping[str, object], named: NamedFields, row: int | None
+    values: Mapping[str, object], named: NamedFields, reading: Reading, row: int | None
 ) -> dict[str, tuple[str, object]]:
     given: dict[str, tuple[str, object]] = {}
     fields: Mapping[str, str] = named.fields
@@ -211,18 +213,29 @@ def _named(
         if is_missing(value) and (known not in REQUIRED or known in given):
             continue
         if known in given and not is_missing(given[known][1]):
-            if _same(given[known][1], value):
+            if _same(known, given[known][1], value, reading):
                 continue
             other = given[known][0]
-            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {known}", row)
+            expected = f"only one of {other} and {name}: both name the {known} (or --map {known}=NAME)"
+            raise InvalidField(name, value, expected, row)
         given[known] = (name, value)
     return given
 
 
-def _same(one: object, other: object) -> bool:
+def _same(field: str, one: object, other: object, reading: Reading) -> bool:
     """Whether two values of one field say the same."""
     if isinstance(one, str) and isinstance(other, str) and one.strip(BLANKS) == other.strip(BLANKS):
         return True
+    try:
+        if field == "timestamp":
+            first, second = (
+                parse_instant(value, reading.zone, day_first=reading.day_first) for value in (one, other)
+            )
+            return first == second
+        if field == "signal":
+            return action_of(field, one, None) == action_of(field, other, None)
+    except InvalidField:
+        return False
     number = number_of(one)
     return number is not None and number == number_of(other)
 
@@ -300,7 +313,7 @@ def _price(name: str, value: object, row: int | None) -> float:
 
 def _expected_price(value: object) -> str:
     """What a price is, and how one that is written in another way is read."""
-    if isinstance(value, str):
+    if isinstance(value, str) and number_in(value) is None:
         for decimal, thousands in ((".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'")):
             if written_number(decimal, thousands).fullmatch(value.strip(BLANKS)):
                 says = [f"--decimal {decimal}"] if decimal != "." else []
@@ -381,6 +394,17 @@ def text_feature(name: str, text: str, row: int | None) -> float | str | None:
     if len(text.encode()) > MAX_TEXT_BYTES:
         raise InvalidField(name, text, f"a text of at most {MAX_TEXT_BYTES} bytes in UTF-8", row)
     return text
+
+
+def _required(
+    field: str, given: Mapping[str, tuple[str, object]], values: Mapping[str, object], row: int | None
+) -> tuple[str, object]:
+    """A field's name and value; `InvalidField`, with the names that there are, if none of them means it."""
+    if field in given:
+        return given[field]
+    there = ", ".join(shown_name(name) for name in values if not is_secret_name(name))
+    expected = f"{EXPECTED[field]} (a field named {' or '.join(ALIASES[field])})"
+    raise InvalidField(field, None, f"{expected} among {shorten(there)}" if there else expected, row)
 
 
 def _refuse_missing(field: str, name: str, value: object, row: int | None) -> NoReturn:

@@ -18,6 +18,9 @@ FORM = "application/x-www-form-urlencoded"
 _MOST_BEFORE = 256
 """Bytes of text that may stand before the JSON of an alert."""
 _PLACEHOLDER = re.compile(r"\{\{[^{}\n]{1,80}\}\}")
+_MESSAGE = '{"time": "{{timenow}}", "price": "{{close}}", "action": "{{strategy.order.action}}"}'
+"""What TradingView is told to send."""
+_QUOTES = {"'": "single", **dict.fromkeys("\u201c\u201d\u2018\u2019", "those of a text processor")}
 # Longer digit strings than any float has are not worth a big integer, and Python refuses them from 4300 on.
 _MAX_DIGITS = 320
 
@@ -140,7 +143,7 @@ def load_json(body: bytes | memoryview, row: int | None = None) -> Any:
         return _decoder.decode(text)
     except json.JSONDecodeError as error:
         said = f"the body is not JSON: {error.msg} at character {error.pos}"
-        raise unreadable(said + _remark(text, error.pos), row) from error
+        raise unreadable(said + _remark(text, error), row) from error
     except RecursionError as error:
         raise unreadable("the JSON is nested too deeply", row) from error
 
@@ -152,16 +155,24 @@ def decoded(body: bytes | memoryview, row: int | None = None) -> str:
         return data.removeprefix(BOM).decode()
     except UnicodeDecodeError as error:
         raise unreadable(
-            f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}", row
+            f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}; send it as UTF-8", row
         ) from error
 
 
-def _remark(text: str, position: int) -> str:
+def _remark(text: str, error: json.JSONDecodeError) -> str:
     """What else is known of why a text is no JSON, to go behind the sentence."""
-    if left := _PLACEHOLDER.search(text, max(0, position - 1)):
+    sign = text[error.pos : error.pos + 1]
+    if left := _PLACEHOLDER.search(text, max(0, error.pos - 1)):
         return f"; the sender did not replace {hide_secrets(left[0])}"
-    if text[position : position + 1] in {"\u201c", "\u201d", "\u2018", "\u2019"}:
-        return '; its quotation marks are those of a text processor: write them as "'
+    if not {"{", "["}.intersection(text):
+        what = "it is text" if text.strip() else "it is empty"
+        return f"; {what}, and expected is an object. To TradingView, the message of an alert: {_MESSAGE}"
+    if sign in _QUOTES:
+        return f'; its quotation marks are {_QUOTES[sign]}: write them as "'
+    if error.msg == "Extra data":
+        return "; expected nothing behind the JSON"
+    if sign in {"}", "]"} and text[: error.pos].rstrip().endswith(","):
+        return "; expected no comma before it"
     return ""
 
 

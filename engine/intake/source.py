@@ -14,7 +14,8 @@ _MAGIC = {
     b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image",
     b"%PDF": "a PDF document", b"PK\x03\x04": "a ZIP archive, such as a spreadsheet",
     b"\x1f\x8b": "gzip data", b"\x28\xb5\x2f\xfd": "zstd data", b"PAR1": "Parquet", b"ARROW1": "an Arrow file",
-    b"SQLite format 3": "an SQLite database", b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text",
+    b"SQLite format 3": "an SQLite database", b"\xff\xfe\0\0": "UTF-32 text", b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
 }  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def text_start(source: UInt8Array, expected: str) -> int:
     """
     head = source[:4096].tobytes()
     if foreign := next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None):
-        remedy = ", saved as UTF-8" if foreign.startswith("UTF-16") else ""
+        remedy = ", saved as UTF-8" if foreign.startswith("UTF-") else ""
         raise unreadable(f"the input is {foreign}; expected {expected}{remedy}")
     if b"\0" in head:
         raise unreadable(f"the input is binary, or text in UTF-16; expected {expected}, in UTF-8")
@@ -53,4 +54,5 @@ def check_unicode(source: UInt8Array, start: int, stop: int) -> None:
             source[start:stop].tobytes().decode()
         except UnicodeDecodeError as error:
             byte = start + error.start
-            raise unreadable(f"the input is not UTF-8: byte {byte} is {source[byte]:#04x}") from error
+            said = f"the input is not UTF-8: byte {byte} is {source[byte]:#04x}"
+            raise unreadable(f"{said}; save it as UTF-8, which Excel calls CSV UTF-8") from error

@@ -22,8 +22,8 @@ from raysignal.engine.core.instants import (
     repeated_after_us,
     second_times,
 )
-from raysignal.engine.core.secrets import is_secret_name
-from raysignal.engine.core.terms import TERMS
+from raysignal.engine.core.secrets import HIDDEN, is_secret_name
+from raysignal.engine.core.terms import EXPIRES, TERMS
 from raysignal.engine.intake.field_rules import (
     ALIASES,
     BOUNDS,
@@ -73,6 +73,8 @@ class RowBlock:
         columns: name as the caller wrote it, to its cells: Arrow texts, float64, int64, booleans or nulls.
         plain: bool[rows], false where the cells do not say all of the row.
         reread: the names and values of one row of the block, for the reference; may raise `InputError`.
+        by_place: cells have their names by where they stand, as in CSV: a row that lacks one and has one too many says
+            a cell under its neighbour's name.
     """
 
     rows: int
@@ -80,6 +82,7 @@ class RowBlock:
     columns: Mapping[str, pa.Array]
     plain: BoolArray
     reread: Callable[[int], Mapping[str, object]]
+    by_place: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +151,7 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
     refused = 0
     signals, places = [], []
     names = {*batch.numbers, *batch.texts}
+    hides = block.by_place and any(map(is_secret_name, block.columns))
     for row in np.flatnonzero(~clear).tolist():
         position = block.first_row + row
         try:
@@ -158,7 +162,8 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
             refused += 1
             if len(errors) < MAX_ERRORS:
                 # Without the traceback, which would keep alive all that was read here.
-                errors.append(_placed(error, position).with_traceback(None))
+                shown = _without_value(error, position) if hides else _placed(error, position)
+                errors.append(shown.with_traceback(None))
             continue
         signals.append(signal)
         places.append(position)
@@ -184,6 +189,13 @@ def _reread(block: RowBlock, row: int, reading: Reading) -> Mapping[str, object]
         cells = {name: column[row].as_py() for name, column in block.columns.items()}
         check_order(cells, reading, block.first_row + row)
         raise
+
+
+def _without_value(error: InputError, row: int) -> InputError:
+    """The error of a row in which a secret may stand under the name of another field."""
+    if not isinstance(error, InvalidField) or error.fields["field"] == "cells":  # their number
+        return _placed(error, row)
+    return InvalidField(error.fields["field"], HIDDEN, error.fields["expected"], row)
 
 
 def _placed(error: InputError, row: int) -> InputError:
@@ -222,7 +234,9 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
             )
             raise InvalidField(required, None, expected)
         expected += f" among {there}"
-        if len(names) > 1:
+        if len(names) == 1:
+            expected += "; if the header stands below it, remove what is above the header"
+        else:
             maps = " ".join(f"--map {each}=NAME" for each in missing if each not in reading.names)
             expected += f"; if one of them is, say so: {maps}"
             if missing == ["signal"]:
@@ -411,6 +425,7 @@ def _shown_twice(batch: SignalBatch, block: RowBlock, reading: Reading) -> set[i
 def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Reading) -> SignalBatch:
     """The batch, its rows in the order of the input, with those later that are of the second time of an hour."""
     timestamp_us = batch.timestamp_us.copy()
+    terms = None if batch.terms is None else batch.terms.copy()
     unsure = np.isin(batch.row, list(repeated))
     keys = batch.symbol.astype(np.int64) * len(batch.sources) + batch.source
     for key in np.unique(keys[unsure]).tolist():
@@ -430,7 +445,11 @@ def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Readi
             repeated_us = repeated_after_us(local_us[0], reading.zone)
             later = second_times(local_us, newest_first=newest_first, ties=ties or usual_us > repeated_us)
             timestamp_us[of_hour[later]] += repeated_us
-    return batch.at_instants(timestamp_us)
+            if terms is not None:  # what expires within the hour does so within the second one, too
+                expires_us = terms[:, EXPIRES]
+                before = of_hour[later][expires_us[of_hour[later]] <= timestamp_us[of_hour[later]]]
+                expires_us[before] += repeated_us
+    return replace(batch, terms=terms).at_instants(timestamp_us)
 
 
 def _joined(batches: list[SignalBatch]) -> SignalBatch:

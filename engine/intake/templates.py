@@ -21,6 +21,8 @@ _TRADINGVIEW_HINTS = {
 }
 _BETWEEN = re.compile(r"(?<=[^ _-])[ _-]+(?=[^ _-])")
 _PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]{0,63})\s*=\s*("[^"]*"|[^\s,;(){}"]+)')
+_SIDES = frozenset({"side", "position"})
+_ORDER_TEXT = re.compile(r"([A-Za-z]{1,64})\s*\(([^()]*)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ class Template:
             is on; `a[2]`: the third of its parts between `_`.
         words: its own words for actions, in capitals, to `BUY`, `SELL`, `HOLD` or `CLOSE`.
         dropped: names beside those of secrets that are never kept: licences and keys of the sender.
-        text: of a body that is text: its named groups are values, and so are the `name=value` in its group `rest`.
+        text: of a body that is text: its named groups are values, and so are the `name=value` in its group `rest`, and
+            then those of the orders in its group `orders`.
         form: what such a text looks like, for the sentence of a refusal.
         hints: by field, what a user adds to the alert's message where it is missing.
         when: a name, and how its value begins in the bodies that this variant is for; None: all others.
@@ -62,10 +65,10 @@ class Template:
         match = self.text.fullmatch(text.strip())
         if match is None:
             raise UnreadableInput(f"the text is no alert of this sender; expected {self.form}")
-        values: dict[str, object] = {
-            name: value for name, value in match.groupdict("").items() if name != "rest"
-        }
-        for name, value in _PAIR.findall(match["rest"]):
+        groups = match.groupdict("")
+        pairs = [*_PAIR.findall(groups.pop("rest")), *_orders(groups.pop("orders", ""))]
+        values: dict[str, object] = {**groups}
+        for name, value in pairs:
             values.setdefault(name, value.strip('"'))
         return values
 
@@ -103,6 +106,24 @@ class RepeatedKeys(dict[str, Any]):
     """An object in which a key stood twice."""
 
     name: str
+
+
+def _orders(text: str) -> list[tuple[str, str]]:
+    """What orders such as `stopOrder(side=sell, offset=1%); market(side=buy, amount=1);` say.
+
+    The side, or the position, is that of the last market order, since others protect or enter later; without one, what
+    all others agree on.
+    """
+    orders = [(name.lower(), _PAIR.findall(said)) for name, said in _ORDER_TEXT.findall(text)]
+    market = [said for name, said in orders if name == "market"]
+    pairs = [pair for _, said in orders for pair in said]
+    sides = market[-1] if market else pairs
+    if len({pair for pair in sides if pair[0] in _SIDES}) > 1:
+        sides = []
+    return [
+        *(pair for pair in sides if pair[0] in _SIDES),
+        *(pair for pair in pairs if pair[0] not in _SIDES),
+    ]
 
 
 def plain_words(text: str) -> str:
@@ -291,7 +312,8 @@ TEMPLATES: Mapping[str, tuple[Template, ...]] = {
             names={"signal": ("sign(position)", "side")},
             dropped=frozenset({"keys"}),
             text=re.compile(
-                r"(?P<keys>[A-Za-z0-9_-]{1,64})\s*\(\s*(?P<symbol>[^()\s]{1,64})\s*\)\s*\{(?P<rest>.*)", re.DOTALL
+                r"(?P<keys>[A-Za-z0-9_-]{1,64})\s*\(\s*(?P<symbol>[^()\s]{1,64})\s*\)\s*\{(?P<orders>[^{}]*)\}?(?P<rest>.*)",
+                re.DOTALL,
             ),
             form="<keys>(<symbol>) { market(side=buy, amount=1); } #bot time={{timenow}} price={{close}}",
             hints={

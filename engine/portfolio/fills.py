@@ -12,7 +12,16 @@ from numba import njit
 
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.ledger_rows import CloseReason
-from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, ROUNDING, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
+from raysignal.engine.core.terms import (
+    CONFIDENCE,
+    EXPIRES,
+    ROUNDING,
+    SIZE,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TRAILING,
+    WIDEST_RANGE,
+)
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio import policy_columns as by
 
@@ -137,7 +146,7 @@ def _left_alone(action: int, quantity: float) -> int:
 left_alone = njit(**JIT, forceinline=True)(_left_alone)
 
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): e73289ed.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): b32e2b8d.
 
 BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
     int(CloseReason.STOP), int(CloseReason.TARGET), int(CloseReason.TRAILING), int(CloseReason.EXPIRY),
@@ -253,14 +262,14 @@ def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> t
     """How far the price went up and down to the row's price.
 
     That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
-    such as one that is not adjusted.
+    such as one that is not adjusted. An end too far away to be one of a bar is no price at all.
     """
     high, low = price, price
     if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * ROUNDING or price * ROUNDING < lows[row]):
         return high, low
-    if len(highs) > 0 and highs[row] > price:
+    if len(highs) > 0 and price < highs[row] <= price * WIDEST_RANGE:
         high = highs[row]
-    if len(lows) > 0 and 0.0 < lows[row] < price:
+    if len(lows) > 0 and price > lows[row] >= price / WIDEST_RANGE:
         low = lows[row]
     return high, low
 

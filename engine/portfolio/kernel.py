@@ -43,7 +43,7 @@ from raysignal.engine.portfolio.fills import (
 )
 from raysignal.engine.portfolio.simd.cache_lines import fetch
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 88a196d8.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 76f6d91a.
 
 BLOCK = 192  # rows; what their passes need fits into the first-level cache
 AHEAD = 96  # rows between the end of a block and those that are asked for while it is worked on

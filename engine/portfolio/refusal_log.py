@@ -5,7 +5,7 @@ within the last seconds before a kill may be missing: a refusal changed nothing,
 it as the samples of `engine.intake.samples`, without secrets.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -14,6 +14,8 @@ from raysignal.engine.journal.blobs import BlobStore
 
 KEPT = 1000
 """Refusals with their sentences."""
+OF_STRANGERS = 100
+"""The most of them whose senders have neither a key nor a hook: whoever finds the address pushes no others out."""
 
 _FOLDER = "refusals/"
 
@@ -36,19 +38,19 @@ class RefusalLog:
     def __init__(self) -> None:
         self.unwritten = False
         self.loaded = False
-        self._entries: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._entries: list[dict[str, Any]] = []
         self._counts: Counter[str] = Counter()
 
     def note(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
         """Keep what was refused."""
-        self._entries.extend(entries)
+        self._entries = _kept([*self._entries, *entries])
         self._counts.update(counts)
         self.unwritten = True
 
     def load(self, stored: StoredRefusals) -> None:
         """Put what was stored before what came since; once."""
         if not self.loaded:
-            self._entries = deque([*stored.entries, *self._entries], KEPT)
+            self._entries = _kept([*stored.entries, *self._entries])
             self._counts.update(stored.counts)
             self.loaded = True
 
@@ -69,6 +71,19 @@ class RefusalLog:
             "kept": len(self._entries),
             "refusals": fitting[:limit],
         }
+
+
+def _kept(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last of them."""
+    strangers = [at for at, entry in enumerate(entries) if _is_strangers(entry)]
+    left_out = set(strangers[:-OF_STRANGERS])
+    return [entry for at, entry in enumerate(entries) if at not in left_out][-KEPT:]
+
+
+def _is_strangers(entry: dict[str, Any]) -> bool:
+    reason, entrance = entry.get("reason"), entry.get("entrance")
+    unknown = reason == "Unauthorized" or (reason, entrance) == ("NotFound", "/hooks")
+    return unknown and entry.get("hook") is None
 
 
 def read_refusals(blobs: BlobStore) -> StoredRefusals:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
@@ -20,11 +21,13 @@ import pyarrow.parquet as pq
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, InvalidField, NotFound, RaysignalError, RowErrors
-from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
+from raysignal.engine.core.instants import format_instant, is_stamp, parse_bar, zone_named
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_file
-from raysignal.engine.intake.field_rules import FIELD_OF, check_names
+from raysignal.engine.intake.field_rules import FIELD_OF, check_names, fields_in
+from raysignal.engine.intake.fields import name_of
 from raysignal.engine.journal.dedup import first_in_batch
+from raysignal.engine.portfolio.file_observations import length
 from raysignal.engine.portfolio.signal_file_report import SignalFileReport
 from raysignal.experiments.notebook.study import Study
 from raysignal.runtime.settings import load_settings
@@ -129,6 +132,7 @@ def read(
     timezone: str | None = None,
     bar: str | None = None,
     label: Literal["open", "close"] = "close",
+    force: bool = False,
     symbol: str | None = None,
     source: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -145,6 +149,7 @@ def read(
         timezone: the zone of stamps that name none, such as `America/New_York`.
         bar: the bar that a stamp labels, such as `10m` or `1d`.
         label: which end of its bar a stamp names; with `open`, a row is known one bar later.
+        force: believe `bar`, though rows are closer together.
         symbol: of rows that name none.
         source: the same.
         columns: which column a field is, such as `{"price": "Adj Close"}`; other names of the field are not read then.
@@ -162,10 +167,13 @@ def read(
     if unknown := sorted(writing.keys() - WritingOptions.__annotations__.keys()):
         raise TypeError(f"read() has no option {unknown[0]!r}")
     day_first, settings = writing.get("day_first"), load_settings({})
+    for name, text in (("timezone", timezone), ("bar", bar)):
+        if text is not None and not isinstance(text, str):
+            raise InvalidField(name, text, "a text, such as 'America/New_York' or '10m'")
     reading = Reading(
         zone=zone_named(timezone or settings.intake.timezone),
-        symbol=symbol or settings.intake.symbol,
-        source=source or settings.intake.source,
+        symbol=settings.intake.symbol if symbol is None else name_of("symbol", "symbol", symbol, None),
+        source=settings.intake.source if source is None else name_of("source", "source", source, None),
         now_us=time.time_ns() // 1000,
         max_future_us=int(settings.intake.max_future_s * 1e6),
         bar_us=parse_bar(bar) if bar else 0,
@@ -192,6 +200,12 @@ def read(
         raise _in_python(error) from None
     if not len(batch):
         raise InvalidField("data", "no usable row", "at least one")
+    step_us = report.usual_step_us
+    if bar is not None and not force and step_us is not None and step_us < reading.bar_us:
+        expected = (
+            f"at most {length(step_us)}, which is what lies between rows; if it is true, say force=True"
+        )
+        raise InvalidField("bar", bar, expected)
     once = np.flatnonzero(first_in_batch(batch.key) == np.arange(len(batch)))
     return Signals(batch.take(once), report.rows, report.refused, report.repeated, prices_only)
 
@@ -217,17 +231,26 @@ def _names_of(columns: Mapping[str, str] | None) -> dict[str, str]:
         raise InvalidField("columns", error.fields["value"], expected) from None
 
 
-_OPTION = re.compile(r"--(map|decimal|thousands|day-first)(?:(?<!first) ('[^']+'|\S+))?")
+_OPTION = re.compile(r"--(map|decimal|thousands|day-first)(?:(?<!first) ('[^']+'|[^\s;]+))?")
+_BESIDE = re.compile(r"(columns=\{[^{}]*)\} columns=\{|((?:decimal|thousands)='.') (?=decimal|thousands)")
 
 
 def _in_python(error: RaysignalError) -> RaysignalError:
     """The same, with the options of the command line that it advises written as arguments of `read`."""
-    error.args = tuple(_OPTION.sub(_argument, text) for text in error.args)
+    error.args = tuple(_arguments(text) for text in error.args)
     for entry in (error.fields, *(error.fields.get("errors") or ())):
         for name in ("expected", "detail"):
             if isinstance(entry.get(name), str):
-                entry[name] = _OPTION.sub(_argument, entry[name])
+                entry[name] = _arguments(entry[name])
     return error
+
+
+def _arguments(text: str) -> str:
+    """A sentence with the options in it as arguments, those of one name as one."""
+    text = _OPTION.sub(_argument, text)
+    for _ in FIELD_OF:
+        text = _BESIDE.sub(lambda found: f"{found[1] or found[2]}, ", text)
+    return text
 
 
 def _argument(option: re.Match[str]) -> str:
@@ -287,10 +310,14 @@ def _pandas_table(frame: "pd.DataFrame", *, named: bool) -> pa.Table:
             "of periods",
             "instants: frame.to_timestamp(), or .dt.to_timestamp() of a column, and for days bar='1d', label='open'",
         )
+    stamped = named or "timestamp" in fields_in([str(name) for name in frame.columns], {}).fields.values()
     kept: dict[str, Any] = {}
     for level in levels:
         values, name = frame.index.get_level_values(level), frame.index.names[level]
-        if isinstance(values, pd.DatetimeIndex) and not (named and name is not None):
+        stamps = isinstance(values, pd.DatetimeIndex) or (
+            name is None and not stamped and _holds_stamps(values)
+        )
+        if stamps and not (named and name is not None):
             kept["timestamp"] = values
         elif name is not None:
             kept[str(name)] = values
@@ -310,14 +337,37 @@ def _pandas_table(frame: "pd.DataFrame", *, named: bool) -> pa.Table:
     return table
 
 
+def _holds_stamps(index: "pd.Index[Any]") -> bool:
+    """Whether an index without a name begins with a date or a text that is a time."""
+    first = index[0] if len(index) else None
+    return isinstance(first, date) or (isinstance(first, str) and is_stamp(first))
+
+
 def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
     """Columns of several levels, one of them of tickers, as rows with a ticker each."""
+    import pandas as pd  # noqa: PLC0415 - it is there: it made the frame
+
     names = [str(name).casefold() for name in frame.columns.names]
     if frame.columns.nlevels != 2 or _TICKER not in names:
         raise InvalidField(
             "columns", f"of the levels {', '.join(names)}", "one level, or two of which one is named Ticker"
         )
     place = names.index(_TICKER)
-    found: Any = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
+    tickers = [ticker for ticker in frame.columns.unique(level=place) if ticker != ""]
+    # What was added beside them, as in frame["Signal"] = …, has no ticker: it is of all of them.
+    labels = [
+        (at, field, ticker)
+        for at, label in enumerate(frame.columns)
+        for field, ticker in [
+            (label[1 - place], own) for own in ([label[place]] if label[place] != "" else tickers)
+        ]
+    ]
+    downloaded = {label[1 - place] for label in frame.columns if label[place] != ""}
+    frame = frame.iloc[:, [at for at, _, _ in labels]]
+    frame.columns = pd.MultiIndex.from_tuples(
+        [(ticker, field) for _, field, ticker in labels], names=[_TICKER, None]
+    )
+    found: Any = frame.stack(level=0, future_stack=True)  # noqa: PD013 - what melt cannot: many columns at once
+    found = found.dropna(how="all", subset=[name for name in found.columns if name in downloaded])
     found.index = found.index.set_names(_TICKER, level=-1)
     return cast("pd.DataFrame", found)

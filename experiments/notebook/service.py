@@ -21,6 +21,7 @@ from anyio.from_thread import start_blocking_portal
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.history.schema import FIXED
 from raysignal.experiments.notebook.frames import Signals
 from raysignal.experiments.notebook.replays import policy_of
 from raysignal.runtime.portfolio_gateway import SendResult
@@ -301,7 +302,9 @@ def history_frame(rows: list[dict[str, Any]]) -> "pd.DataFrame":
     """Rows of `GET /history`; a feature that some rows have is missing in the others."""
     import pandas as pd  # noqa: PLC0415 - slow to import
 
-    return _instants(pd.DataFrame(rows), "timestamp")
+    # Without a row there are the columns that every row has, so that they can be asked for.
+    columns = None if rows else [*FIXED.names[: FIXED.get_field_index("feature_numbers")], "features"]
+    return _instants(pd.DataFrame(rows, columns=columns), "timestamp")
 
 
 def _instants(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":

@@ -37,6 +37,13 @@ if TYPE_CHECKING:
 _BEST = 10
 
 
+def _whole(name: str, value: Any) -> int:
+    """A whole number, also one of NumPy; `InvalidField` if it is none."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidField(name, value, "a whole number")
+    return int(value)
+
+
 # Arms beside each other
 
 
@@ -132,8 +139,12 @@ def compare(
     from raysignal.experiments.comparison.compare import WITHOUT_MODEL, Comparison  # noqa: PLC0415 - the same
 
     batch = Signals.of(signals, **reading).batch
-    trial = Trial(policy=policy_of(policy), seed=seed)
+    trial = Trial(policy=policy_of(policy), seed=_whole("seed", seed))
     if horizon is not None:
+        if not isinstance(horizon, str):
+            raise InvalidField(
+                "horizon", horizon, "a text: bars such as '6b', a time such as '90m', or 'close'"
+            )
         lag_us = trial.rules.horizon.lag_us
         trial = replace(trial, rules=replace(trial.rules, horizon=Horizon.parse(horizon, lag_us=lag_us)))
     names = Comparison(trial, tuple(arms or WITHOUT_MODEL)).arms
@@ -268,11 +279,19 @@ def sweep(
         raise InvalidField("walk_forward", walk_forward, "it, or cross_validation, not both")
     validation: WalkForward | CrossValidation | None = None
     if walk_forward is not None:
-        validation = WalkForward(*walk_forward)
+        if isinstance(walk_forward, str) or not isinstance(walk_forward, Sequence) or len(walk_forward) != 2:
+            raise InvalidField(
+                "walk_forward", walk_forward, "bars to train and to test on, such as (200, 100)"
+            )
+        train, test = (_whole("walk_forward", bars) for bars in walk_forward)
+        validation = WalkForward(train, test)
     elif cross_validation is not None:
-        validation = CrossValidation(cross_validation)
+        validation = CrossValidation(_whole("cross_validation", cross_validation))
     spec = SweepSpec(
-        _space(strategy, grid, policy_members(policy)), objective=objective, validation=validation, seed=seed
+        _space(strategy, grid, policy_members(policy)),
+        objective=objective,
+        validation=validation,
+        seed=_whole("seed", seed),
     )
     batch = Signals.of(prices, prices_only=spec.space.strategy != SIGNALS, **reading).batch
     _check_instants(batch)
@@ -412,7 +431,8 @@ def monte_carlo(
     from raysignal.engine.strategies import registry  # noqa: PLC0415 - imports numba
     from raysignal.experiments.monte_carlo.running import drawn_on, fit_to, metrics_of  # noqa: PLC0415 - imports ray
 
-    spec = MonteCarloSpec(method, paths, seed, ruin, policy_of(policy))
+    paths = _whole("paths", paths)
+    spec = MonteCarloSpec(method, paths, _whole("seed", seed), ruin, policy_of(policy))
     if parameters and strategy is None:
         raise InvalidField("parameters", ", ".join(parameters), "a strategy that they are of: strategy='sma'")
     rule = None if strategy is None else registry.make(strategy, dict(parameters or {}))

@@ -140,6 +140,36 @@ def test_a_horizon_that_never_closes_settles_nothing_and_takes_no_longer_the_mor
     assert set(found.exit.tolist()) == {401 if fill == "next" else 400}
 
 
+@pytest.mark.parametrize(
+    ("fill", "prices", "moved"),
+    [
+        ("signal", [100.0, 94.0, 120.0, 120.0], -600.0),  # gapped beyond its stop of 95 in its own instant
+        ("signal", [100.0, 96.0, 94.5, 120.0], -550.0),
+        ("next", [100.0, 100.0, 94.0, 120.0], -600.0),
+    ],
+)
+@pytest.mark.parametrize("horizon", ["2b", "1h", "close"])
+def test_a_bracket_that_is_met_in_the_instant_of_its_signal_ends_its_outcome_there(
+    fill, prices, moved, horizon
+):
+    n = len(prices)
+    stamps, action = np.zeros(n, np.int64), np.zeros(n, np.int8)
+    stamps[-1], action[0], action[-1] = 3_600_000_000, 1, -1
+    terms = np.full((n, 6), np.nan)
+    terms[0, 1] = 95.0
+    settler = Settler(Policy(fill=fill), Horizon.parse(horizon))
+    parts = [
+        settler.feed(
+            np.array([row]), stamps[[row]], np.zeros(1, np.int32), action[[row]], np.array([prices[row]]),
+            SignalTerms(terms[[row]]),
+        )
+        for row in range(n)
+    ]  # fmt: skip
+    found = Outcomes.concat(parts)
+    assert found.exit.tolist() == [n - 1]  # what it was worth is known in a later instant
+    assert found.move_bps.tolist() == pytest.approx([moved])
+
+
 @settings(max_examples=examples(80))
 @given(
     seed=st.integers(0, 2**32),

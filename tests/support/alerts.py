@@ -102,7 +102,13 @@ ALERTS = (
           84250.5, "BTC"),
     Alert("curly quotes", "{“time”: “" + NOON + "”, “close”: 1, “action”: “buy”}",
           refusal="quotation marks are those of a text processor", content_type=TEXT),
-    Alert("a default alert", "BTCUSDT, 60 Crossing 84250.5", refusal="not JSON", content_type=TEXT),
+    Alert("a default alert", "BTCUSDT, 60 Crossing 84250.5", refusal='"price": "{{close}}"', content_type=TEXT),
+    Alert("a strategy's default alert", "Cross: order buy @ 1 filled on BTC. New strategy position is 1", "tradingview",
+          refusal='the message of an alert: {"time": "{{timenow}}"', content_type=TEXT),
+    Alert("nothing", " ", refusal="it is empty", content_type=TEXT),
+    Alert("single quotes", "{'price': 1}", refusal='marks are single: write them as "'),
+    Alert("a comma too many", '{"price": 1,}', refusal="expected no comma before it"),
+    Alert("text behind", '{"price": 1} sent by me', refusal="expected nothing behind the JSON", content_type=TEXT),
     # TradingView.
     _taken("tv order", "tradingview", "BUY", 84250.5, "BTCUSDT", **_TV, action="buy"),
     _taken("tv long", "tradingview", "BUY", 84250.5, "BTCUSDT", **_TV, action="sell", market_position="long"),
@@ -183,6 +189,17 @@ ALERTS = (
           "CLOSE", 84250.5, "XBTUSD", content_type=TEXT),
     Alert("al short", f"MyKeys(XBTUSD) {{ market(position=-50%p); }} #bot time={NOON} price=84250.5", "alertatron",
           "SELL", 84250.5, "XBTUSD", content_type=TEXT),
+    Alert("al protects first", "MyKeys(XBTUSD) { stopOrder(side=sell, price=80000); market(side=buy, amount=1); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "BUY", 84250.5, "XBTUSD", features=(("amount", 1.0),),
+          content_type=TEXT),
+    Alert("al protects then", "MyKeys(XBTUSD) { market(side=buy, amount=1); stopOrder(position=0, offset=1%); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "BUY", 84250.5, "XBTUSD",
+          features=(("amount", 1.0), ("offset", "1%")), content_type=TEXT),
+    Alert("al turns", "MyKeys(XBTUSD) { market(position=0); market(side=sell, amount=1); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", "SELL", 84250.5, "XBTUSD", features=(("amount", 1.0),),
+          content_type=TEXT),
+    Alert("al waits on both sides", "MyKeys(XBTUSD) { limit(side=buy, offset=1%); limit(side=sell, offset=1%); } "
+          f"#bot time={NOON} price=84250.5", "alertatron", refusal="add market", content_type=TEXT),
     Alert("al as it comes", "MyKeys(XBTUSD) { market(side=buy, amount=100); } #bot", "alertatron",
           refusal="time={{timenow}} behind #bot", content_type=TEXT),
     # Tickerly.

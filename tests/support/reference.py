@@ -100,6 +100,9 @@ class ReferenceLedger:
         low = min(price, said.low or price)
         if said.high and said.low and (price > said.high * 1.000_001 or price * 1.000_001 < said.low):
             high = low = price  # they are of another price
+        # No bar is as wide as that: what stands there is no price.
+        high = price if high > price * 10.0 else high
+        low = price if low < price / 10.0 else low
         was_held = held.quantity
         if was_held:
             self._meet(symbol, timestamp_us, price, high, low, row)

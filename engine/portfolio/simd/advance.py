@@ -20,7 +20,7 @@ from raysignal.engine.portfolio.fills import book, crossed, execute, follow, is_
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): da8bc7c9.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 86aaa62d.
 
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 

@@ -1,5 +1,6 @@
 """The frame of the command line: help, version, usage, and errors as one sentence."""
 
+import os
 import subprocess
 import sys
 
@@ -218,3 +219,24 @@ for line in sys.stdin:
 )
 def test_a_command_joins_a_cluster_where_it_or_its_environment_names_one(arguments, environ, joins):
     assert joins_cluster(arguments, environ) is joins
+
+
+def test_a_terminal_without_a_sign_for_it_ends_no_verb(tmp_path):
+    (tmp_path / "a.csv").write_text("Date,Close,Signal,Symbol\n2025-02-24,1,1,₿\n2025-02-25,2,-1,₿\n")
+    words = [
+        sys.executable,
+        "-c",
+        "from raysignal.cli.main import main; main()",
+        "trades",
+        tmp_path / "a.csv",
+    ]
+    done = subprocess.run(
+        words,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        capture_output=True,
+        encoding="latin-1",
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 closed trade" in done.stdout
+    assert "?" in done.stdout

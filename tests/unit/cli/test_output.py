@@ -1,6 +1,7 @@
 """Tables that fit where they are shown."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -57,3 +58,12 @@ def test_a_text_from_outside_neither_moves_the_cursor_nor_colours_the_line():
 def test_a_text_from_outside_neither_turns_the_line_round_nor_stops_it(code: int) -> None:
     assert shown(f"a{chr(code)}b") == f"a\\u{code:04x}b\n"
     assert shown("שלום é €") == "שלום é €\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_is_json_in_every_encoding_of_a_terminal(encoding):
+    written = io.BytesIO()
+    stream = io.TextIOWrapper(written, encoding=encoding)
+    Output(as_json=True, out=Console(file=stream)).json({"symbol": "Clôture ₿"})
+    stream.flush()
+    assert json.loads(written.getvalue().decode(encoding)) == {"symbol": "Clôture ₿"}

@@ -381,6 +381,8 @@ def test_a_full_disk_of_the_request_log_disturbs_nobody() -> None:
             (f"/history?limit={limit}", "limit")
             for limit in ("", "0", "10001", "-1", "1.0", "1e1", "+5", "%205", "1_0", "%D9%A1", "9" * 400)
         ),
+        ("/refusals?source=", "source"),
+        ("/refusals?reason=", "reason"),
         ("/history?action=SHORT", "action"),
         ("/history?symbol=", "symbol"),
         ("/v1/trades?status=all", "status"),
@@ -410,6 +412,7 @@ async def test_a_parameter_that_is_unknown_twice_or_not_right_is_refused(
         problem = answer.json()
         assert (problem["type"], problem["field"]) == ("urn:raysignal:problem:invalid-field", field)
         assert problem["expected"]
+        assert "validation" not in problem["expected"]
         assert (await desk.standing("baseline")).count == 0
 
 

@@ -100,7 +100,9 @@ async def test_the_own_secret_of_a_hook_is_hidden_wherever_the_body_holds_it(tmp
     hooks_of(tmp_path).add(a_hook(secret_field="passphrase", secret_hash=hashed(TOKEN)))
     async with replica(tmp_path, api_key=KEY) as found, speaking_to(found) as http:
         refused = await http.post(PATH, json={**BODY, "passphrase": TOKEN, "action": f"buy {TOKEN}"})
-        taken = await http.post(PATH, json={**BODY, "passphrase": TOKEN, "note": f"by {TOKEN}"})
+        taken = await http.post(
+            PATH, json={**BODY, "passphrase": TOKEN, "note": f"by {TOKEN}", f"x{TOKEN}": {TOKEN: 1}}
+        )
         refusals = await http.get("/refusals", headers={"Authorization": f"Bearer {KEY}"})
     assert (refused.status_code, taken.status_code) == (422, 200)
     assert "action is 'buy (not shown)'" in refused.json()["detail"]
@@ -141,6 +143,25 @@ async def test_what_was_taken_in_is_answered_at_any_age(tmp_path: Path) -> None:
 async def test_an_alert_of_three_days_ago_is_refused_on_a_fresh_portfolio(tmp_path: Path) -> None:
     answer = await posted(tmp_path, a_hook(max_age_s=3600.0), json.dumps(BODY).encode())
     assert (answer.status_code, answer.json()["type"]) == (422, "urn:raysignal:problem:stale-signal")
+    assert "--max-age of a hook" in answer.json()["detail"]
+
+
+async def test_a_price_that_a_hook_does_not_believe_says_where_it_is_taken(tmp_path: Path) -> None:
+    hooks_of(tmp_path).add(a_hook(TOKEN))
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        await http.post(f"/hooks/{TOKEN}", json=BODY)
+        answer = await http.post(f"/hooks/{TOKEN}", json={**BODY, "action": "sell", "close": 1.0})
+    assert answer.status_code == 422
+    assert "an alert of a hook to POST /signal" in answer.json()["detail"]
+
+
+async def test_hooks_that_cannot_be_read_are_named_and_open_nothing(tmp_path: Path) -> None:
+    hooks_of(tmp_path).add(a_hook(TOKEN))
+    (tmp_path / "store/hooks/00000002.json").write_text("{bad")
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        answer = await http.post(f"/hooks/{TOKEN}", json=BODY)
+    assert answer.status_code == 503
+    assert "hooks/00000002.json in the store cannot be read" in answer.json()["detail"]
 
 
 async def test_a_hook_has_its_own_portfolio_zone_bar_and_names(tmp_path: Path) -> None:
@@ -228,7 +249,10 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
     [
         (["add", "tv", "--template", "metatrader"], "template is 'metatrader'; expected one of tradingview"),
         (["add", "tv", "--map", "cost=last"], "expected a field before the =: one of timestamp"),
-        (["add", "tv", "--body-secret", "pin"], "body_field is 'pin'; expected a name of secrets"),
+        (
+            ["add", "tv", "--body-secret", "pin"],
+            "body_field is 'pin'; expected a name of secrets without a dot",
+        ),
         (["add", "tv", "--body-secret", ""], "body_field is ''; expected a name of secrets"),
         (
             ["add", "tv", "--body-secret", "strategy.secret"],
@@ -240,6 +264,8 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
         ),
         (["add", "tv", "--max-age", "9" * 5000 + "w"], "expected a length such as 1s"),
         (["add", "tv", "--map", "price"], "expected FIELD=NAME"),
+        (["add", "tv", "--label", "open"], "label is 'open'; expected the length of the bar beside it"),
+        (["add", "tv", "--max-age", "1M"], "'1M'; expected a length such as 10m"),
         (["add", "tv", "--timezone", "Berlin"], "Berlin"),
         (["add", "tv", "--portfolio", "Big One"], "Big One"),
         (["rotate", "tv"], "there is no hook 'tv'; there are: none"),

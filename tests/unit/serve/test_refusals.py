@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from raysignal.engine.intake.samples import MOST, sample_of
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.refusal_log import KEPT
+from raysignal.engine.portfolio.refusal_log import KEPT, OF_STRANGERS, RefusalLog, StoredRefusals
 from raysignal.runtime.hooks import Hook, HookStore, hashed
 from tests.support.one_replica import replica, speaking_to
 
@@ -23,7 +24,7 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
             token_hash=hashed("token"),
             made_us=1,
             secret_field="passphrase",
-            secret_hash=hashed("p"),
+            secret_hash=hashed("the right one"),
             source="desk",
         )
     )
@@ -33,7 +34,7 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
         sent = await http.post("/signal", json=late)
         await http.post("/signal", content=b'{"price": {{close}}, "token": "' + SECRET.encode() + b'"}')
         await http.post("/hooks/token", json={**SIGNAL, "passphrase": SECRET})
-        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "p"})
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "the right one"})
         await http.post("/hooks/other", json=SIGNAL)
         rows = [{**SIGNAL, "signal": word} for word in ("moon", "mars")]
         await http.post("/signals", json=rows)
@@ -86,6 +87,28 @@ async def test_the_last_refusals_are_kept_and_all_are_counted(tmp_path: Path) ->
         {"LateSignal": 1800},
     )
     assert [shown["refusals"][0]["row"], shown["refusals"][-1]["row"]] == [2, 1]
+
+
+def test_strangers_push_no_refusal_of_a_sender_out() -> None:
+    def refused(reason: str, hook: str | None, entrance: str = "/hooks") -> dict[str, Any]:
+        return {"reason": reason, "hook": hook, "entrance": entrance, "source": None}
+
+    senders = [
+        refused("StaleSignal", "tv"),
+        refused("Unauthorized", "tv"),
+        refused("NotFound", None, "/signal"),
+    ]
+    log = RefusalLog()
+    log.note(senders, {})
+    for _ in range(2 * KEPT):
+        log.note([refused("NotFound", None), refused("Unauthorized", None, "/signal")], {"NotFound": 1})
+    log.load(StoredRefusals([refused("PriceJump", "tv")], {}))
+    found = log.shown(None, None, KEPT)
+    assert found["kept"] == len(senders) + 1 + OF_STRANGERS
+    assert found["counts"] == {"NotFound": 2 * KEPT}
+    assert [entry["reason"] for entry in found["refusals"][-4:]] == [
+        "NotFound", "Unauthorized", "StaleSignal", "PriceJump",
+    ]  # fmt: skip
 
 
 async def test_refusals_outlive_a_restart_without_secrets(tmp_path: Path) -> None:

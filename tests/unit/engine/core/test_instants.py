@@ -200,6 +200,11 @@ def test_a_bar_is_a_length(text: str, length_us: int) -> None:
     assert parse_bar(text) == length_us
 
 
+def test_a_month_is_no_length() -> None:
+    with pytest.raises(InvalidField, match=r"'1M'; expected a length such as 10m .minutes. or 31d"):
+        parse_bar("1M")
+
+
 @pytest.mark.parametrize("text", ["", "0m", "m", "10", "-1h", "1.5h", "10 years", "1h30m"])
 def test_what_is_no_bar_is_refused(text: str) -> None:
     with pytest.raises(InvalidField):

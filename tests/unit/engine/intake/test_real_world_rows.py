@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, WrongDateOrder
-from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.errors import InputError, InvalidField, WrongDateOrder
+from raysignal.engine.core.instants import format_instant, parse_instant
 from raysignal.engine.intake import Reading, read_batch, read_file, read_file_chunks, read_signal
+from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.files import undecided_date
 from raysignal.engine.intake.line_numbers import line_numbers
 
@@ -141,12 +142,23 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
         "a.csv", "Price,Adj Close,Close\nTicker,SPY,SPY\nDatetime,,\n2025-02-24 14:30:00+00:00,1,2\n", PRICES,
         [("2025-02-24 14:30:00.000", 2.0, 0, "SPY")],
     ),
+    "yfinance, header of three lines, and a column of one's own": (
+        "a.csv", "Price,Close,Volume,Signal\nTicker,SPY,SPY,\nDate,,,\n2025-02-24,247.1,5,-1\n", {},
+        [(MIDNIGHT, 247.1, -1, "SPY")],
+    ),
     "yfinance, Parquet of two levels": (
         "a.parquet",
         parquet({"('Close', 'AAPL')": [247.1], "('Volume', 'AAPL')": [5], "Date": pa.array([1740355200], pa.timestamp("s"))}),
         PRICES, [(MIDNIGHT, 247.1, 0, "AAPL")],
     ),
     # Binance, ccxt and other feeds
+    "ccxt trades, two stamps of one instant": (
+        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.123Z","side":"sell","price":1}\n', {},
+        [("2025-02-24 00:00:00.123", 1.0, -1, "BTC")],
+    ),
+    "two words for one side": (
+        "a.csv", "Date,Close,action,signal\n2025-02-24,1,buy,1\n", {}, [(MIDNIGHT, 1.0, 1, "BTC")],
+    ),
     "Binance klines, milliseconds": (
         "a.csv", f"open_time,{OHLC},volume,close_time\n1740355200000,1,1,1,95439.81,2,1740355259999\n", PRICES, HELD,
     ),
@@ -428,10 +440,22 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     ),
     "NinjaTrader, no header": ("a.txt", "20250224 093000;1;1;1;1;2\n", PRICES, "first line is no header"),
     "Binance's answer, arrays in an array": ("a.json", '[[1740355200000,"1","2"]]', PRICES, "expected an object"),
-    "ccxt trades, two stamps": (
-        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.123Z","side":"sell","price":1}\n', {},
-        "only one of timestamp and datetime",
+    "ccxt trades, two stamps that differ": (
+        "a.ndjson", '{"timestamp":1740355200123,"datetime":"2025-02-24T00:00:00.124Z","side":"sell","price":1}\n', {},
+        "only one of timestamp and datetime.*--map timestamp=NAME",
     ),
+    "two signals that differ": (
+        "a.csv", "Date,Close,action,signal\n2025-02-24,1,sell,1\n", {}, "only one of action and signal",
+    ),
+    "a price of nothing in digits": ("a.csv", "Date,Close,Signal\n2025-02-24,0,1\n", {}, "without thousands separators$"),
+    "CryptoDataDownload's first line": (
+        "a.csv", "https://www.CryptoDataDownload.com\nunix,date,close\n1740355200,2025-02-24,1\n", PRICES,
+        "remove what is above the header",
+    ),
+    "a response that holds its rows": (
+        "a.json", '{"data": [{"timestamp": "2025-02-24", "price": 1}], "token": "x"}', PRICES, "among 'data'$",
+    ),
+    "UTF-32": ("a.csv", "Date,Close\n2025-02-24,1\n".encode("utf-32"), PRICES, "UTF-32 text; expected .* saved as UTF-8"),
     "Stooq's text files": (
         "a.txt", "<TICKER>,<DATE>,<TIME>,<CLOSE>\nAAPL.US,20250224,000000,1\n", PRICES, "<TIME> is '000000'; expected a time of day",
     ),
@@ -467,7 +491,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
         "a.txt", "Date\tClose\n2025-02-24\t1\n".encode("utf-16"), PRICES, "UTF-16 text; expected CSV.*UTF-8",
     ),
     "UTF-16 without a mark": ("a.csv", "Date,Close\n2025-02-24,1\n".encode("utf-16-le"), PRICES, "binary, or text in UTF-16"),
-    "another encoding": ("a.csv", "Date,Close,März\n2025-02-24,1,2\n".encode("cp1252"), PRICES, "not UTF-8: byte 12"),
+    "another encoding": ("a.csv", "Date,Close,März\n2025-02-24,1,2\n".encode("cp1252"), PRICES, "not UTF-8: byte 12 .*save it as UTF-8"),
     "a spreadsheet": ("a.csv", b"PK\x03\x04" + bytes(40), PRICES, "a ZIP archive, such as a spreadsheet"),
     "NUL further on": ("a.csv", "Date,Close\n" + "2025-02-24,1\n" * 400 + "2025-02-24,\0\n", PRICES, "byte 5222.* is NUL"),
     "a row with too few cells": ("a.csv", "Date,Close,Note\n2025-02-24,1\n", PRICES, "row 0: cells is 2; expected 3 cells"),
@@ -678,3 +702,49 @@ def test_what_signals_say_stays_with_them_where_an_hour_of_autumn_is_told_apart(
     assert read.terms[0].tolist()[1] == 95.0
     stamps = read.timestamp_us.tolist()
     assert [later - before for before, later in pairwise(stamps)] == [1_800_000_000] * 4
+
+
+def test_what_expires_within_the_hour_of_its_signal_does_so_in_the_second_one_as_well():
+    rows = [
+        "timestamp,signal,price,expires", "2018-10-28 02:00,BUY,100,2018-10-28 02:10", "2018-10-28 02:30,HOLD,98,",
+        "2018-10-28 02:00,BUY,97,2018-10-28 02:40", "2018-10-28 02:30,BUY,94,2018-10-28 03:00",
+    ]  # fmt: skip
+    read = read_batch("\n".join(rows).encode(), "text/csv", Reading(zone=ZoneInfo("Europe/Berlin"))).batch
+    expires = [read.signal(row).expires_us for row in (0, 2, 3)]
+    assert expires == [
+        parse_instant(text)
+        for text in ("2018-10-28T00:10:00Z", "2018-10-28T01:40:00Z", "2018-10-28T02:00:00Z")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expires", "found"),
+    [
+        ("2018-10-28 02:40", "2018-10-28T01:40:00Z"),
+        ("2018-10-28T00:40:00Z", None),
+        ("2018-10-28 01:59", None),
+    ],
+)
+def test_a_local_expiry_of_the_hour_shown_twice_is_after_its_signal(expires: str, found: str | None) -> None:
+    body = {"timestamp": "2018-10-28T02:00:00+01:00", "price": 1, "signal": "BUY", "expires": expires}
+    reading = Reading(zone=ZoneInfo("Europe/Berlin"))
+    if found is None:
+        with pytest.raises(InvalidField, match="a time after the signal's own, 2018-10-28T01:00:00Z"):
+            signal_of(body, reading)
+    else:
+        assert signal_of(body, reading).expires_us == parse_instant(found)
+
+
+def test_a_secret_under_the_name_of_its_neighbour_is_not_shown():
+    table = "timestamp,price,signal,passphrase,{note}\n2025-02-24,{price},BUY,x,y\n"
+    shifted = {"price": "hunter2", "signal": "100"}
+    for note in ("note", "close note"):
+        found = read_batch(table.format(note=note, **shifted).encode(), "text/csv", Reading())
+        (error,) = found.errors
+        assert str(error).startswith("row 0: price is '(not shown)'; expected a number above 0")
+        assert "hunter2" not in str(error) + str(error.fields)
+    (error,) = read_batch(b"timestamp,price,signal,token\n2025-02-24,1,BUY\n", "text/csv", Reading()).errors
+    assert "cells is 3; expected 4 cells" in str(error)
+    plain = table.replace("passphrase", "phrase").format(note="note", **shifted)
+    (error,) = read_batch(plain.encode(), "text/csv", Reading()).errors
+    assert str(error).startswith("row 0: price is 'hunter2'")

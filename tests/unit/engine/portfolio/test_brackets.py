@@ -1,5 +1,6 @@
 """Brackets, sizes and CLOSE, case by case, with numbers that can be checked by hand."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,31 @@ def test_a_level_that_was_passed_before_the_fill_is_met_at_the_price_of_the_fill
     rows = play(policy, (side, 100.0, level), (HOLD, filled), (HOLD, *later))
     assert closed(rows) == [expected]
     assert rows.equity[-1] == pytest.approx(10_000.0 * (1 + side * (expected[2] / filled - 1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [99_999.0, 1_000.01, 1e300, math.inf])
+def test_a_high_that_is_no_price_of_its_bar_neither_earns_nor_trails(wrong: float) -> None:
+    policy = Policy(fee_bps=0.0, trail_bps=100.0, take_bps=5_000.0)
+    rows = play(policy, (BUY, 100.0), *((HOLD, 100.0, {"high": wrong, "low": 100.0}),) * 2, (HOLD, 98.5))
+    assert closed(rows) == [(3, "TRAILING", 98.5)]
+    assert rows.equity[-1] == pytest.approx(9_850.0, rel=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [9.99, 1e-9, 0.0, -5.0])
+def test_a_low_that_is_no_price_of_its_bar_meets_no_stop(wrong: float) -> None:
+    rows = play(
+        Policy(fee_bps=0.0, stop_bps=500.0), (BUY, 100.0), (HOLD, 100.0, {"low": wrong}), (HOLD, 120.0)
+    )
+    assert closed(rows) == []
+    assert rows.equity[-1] == pytest.approx(12_000.0, rel=1e-12)
+
+
+def test_a_range_is_also_known_by_the_names_of_metatrader() -> None:
+    numbers = {"<HIGH>": np.array([112.0]), "<LOW>": np.array([90.0]), "high_low": np.array([1.0])}
+    terms = SignalTerms.of(None, numbers)
+    assert terms is not None
+    assert [side.tolist() for side in terms.reach(np.array([100.0]))] == [[112.0], [90.0]]
+    assert SignalTerms.of(None, {"higher": np.array([1.0]), "24h high": np.array([1.0])}) is None
 
 
 def test_a_range_may_be_spelled_otherwise_in_every_row() -> None:

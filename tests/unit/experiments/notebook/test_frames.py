@@ -60,6 +60,44 @@ def test_columns_of_fields_above_tickers_are_rows_with_a_ticker():
         raysignal.read(frame.rename_axis(columns=["a", "b"]), prices_only=True)
 
 
+@pytest.mark.parametrize("tickers", [["SPY"], ["SPY", "QQQ"]])
+def test_a_column_that_was_added_beside_those_of_tickers_is_of_all_of_them(tickers):
+    frame = pd.concat({ticker: yahoo() for ticker in tickers}, axis=1, names=["Ticker", "Price"])
+    frame = frame.swaplevel(axis=1)
+    frame[("Signal", "")] = [1, 0, -1, 0]
+    frame.loc[DAYS[1], [name for name in frame.columns if name[1] == "QQQ"]] = np.nan  # not traded that day
+    signals = raysignal.read(frame).frame
+    assert signals.query("symbol == 'SPY'")["signal"].tolist() == [1, 0, -1, 0]
+    assert signals.query("symbol == 'QQQ'")["signal"].tolist() == ([1, -1, 0] if "QQQ" in tickers else [])
+
+
+@pytest.mark.parametrize("index", [list(DAYS.strftime("%Y-%m-%d")), list(DAYS.date)])
+def test_an_index_without_a_name_that_holds_dates_is_the_timestamp_where_no_column_is(index):
+    frame = yahoo().set_axis(pd.Index(index))
+    assert (
+        raysignal.read(frame, prices_only=True).frame["timestamp"].tolist()
+        == DAYS.tz_localize("UTC").tolist()
+    )
+    later = frame.assign(Date=DAYS + pd.Timedelta("1h"))
+    assert raysignal.read(later, prices_only=True).frame["timestamp"][0] == pd.Timestamp("2024-01-01T01:00Z")
+
+
+def test_a_bar_that_is_longer_than_what_lies_between_rows_is_refused_unless_it_is_forced():
+    frame = yahoo().set_axis(pd.date_range("2024-01-01", periods=4, freq="10min"))
+    with pytest.raises(InvalidField, match=r"bar is '1h'; expected at most 10m.*force=True"):
+        raysignal.read(frame, prices_only=True, bar="1h", label="open")
+    forced = raysignal.read(frame, prices_only=True, bar="1h", label="open", force=True)
+    assert forced.frame["timestamp"][0] == pd.Timestamp("2024-01-01T01:00Z")
+
+
+def test_columns_to_be_named_are_one_argument():
+    frame = yahoo().rename(columns={"Close": "Last"})
+    with pytest.raises(InvalidField, match=r'say so: columns=\{"signal": "NAME", "price": "NAME"\}$'):
+        raysignal.read(frame)
+    with pytest.raises(InvalidField, match=r'say so: columns=\{"signal": "NAME"\}; prices alone'):
+        raysignal.read(yahoo())
+
+
 def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
     frame = yahoo().assign(**{"Adj Close": np.array(PRICES) / 2})
     signals = raysignal.read(frame, columns={"price": "Adj Close"}, prices_only=True)
@@ -71,6 +109,10 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
     ("data", "options", "said"),
     [
         (17, {}, "data"),
+        (plain(), {"symbol": " "}, "symbol is ' '; expected a text of at most 64"),
+        (plain(), {"symbol": 5}, "symbol is 5; expected a text of at most 64"),
+        (plain(), {"source": "x" * 65}, "source is 'xxx.*; expected a text of at most 64"),
+        (plain(), {"bar": 60}, "bar is 60; expected a text, such as .*'10m'"),
         (yahoo(), {}, "signal"),
         (yahoo(), {"columns": {"prize": "Close"}}, "price"),
         (yahoo(), {"columns": {"price": "Last"}}, "Close"),
@@ -86,7 +128,7 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
             r"data is 'of periods'; expected .*frame.to_timestamp\(\)",
         ),
         (plain().rename(columns={"price": "last"}), {}, 'say so: columns={"price": "NAME"}$'),
-        (plain().assign(price="1.234,5"), {}, r"is read with decimal=',' thousands='\.'"),
+        (plain().assign(price="1.234,5"), {}, r"is read with decimal=',', thousands='\.'"),
         (plain().assign(timestamp="20/10/2011"), {}, r"say so with day_first=True \(or RAYSIGNAL_INTAKE"),
         (plain(), {"label": "open"}, "bar='1d'"),
         (plain(), {"on_error": "ignore"}, "refuse or skip"),

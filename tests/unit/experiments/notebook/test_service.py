@@ -119,7 +119,9 @@ def test_history_is_all_pages_as_one_frame():
 
 def test_a_portfolio_without_rows_has_an_empty_history():
     with Answers(history=ok(rows=[], cursor=None)).client() as client:
-        assert client.history().empty
+        found = client.history()
+    assert found.empty
+    assert found["equity"].tolist() == found["timestamp"].tolist() == []
 
 
 def test_a_portfolio_is_made_with_its_policy():

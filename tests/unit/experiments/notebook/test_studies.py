@@ -249,3 +249,34 @@ def test_two_rows_of_one_instant_are_named_where_a_bar_has_one_close():
     ):
         with pytest.raises(InvalidField, match=said):
             asked()
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda frame: raysignal.monte_carlo(frame, paths="5"), "paths is '5'; expected a whole number"),
+        (lambda frame: raysignal.monte_carlo(frame, paths=1.5), r"paths is 1\.5; expected a whole number"),
+        (lambda frame: raysignal.compare(frame, seed=True), "seed is True; expected a whole number"),
+        (
+            lambda frame: raysignal.compare(frame, horizon=6),
+            "horizon is 6; expected a text: bars such as '6b'",
+        ),
+        (
+            lambda frame: raysignal.sweep(frame, {"stop_bps": [50]}, walk_forward=(200,)),
+            r"walk_forward is \[200\]; expected .*\(200, 100\)",
+        ),
+        (
+            lambda frame: raysignal.sweep(frame, {"stop_bps": [50]}, walk_forward="200/100"),
+            r"walk_forward is '200/100'; expected .*\(200, 100\)",
+        ),
+    ],
+)
+def test_an_argument_of_another_kind_is_named_with_what_was_expected(ask, said, prices):
+    with pytest.raises(InvalidField, match=said):
+        ask(prices.assign(signal=1))
+
+
+def test_numbers_of_numpy_are_numbers(prices):
+    assert (
+        len(raysignal.monte_carlo(prices.assign(signal=1), paths=np.int64(20), seed=np.int32(1)).frame) == 20
+    )
