@@ -13,7 +13,7 @@ fast window that is not shorter than the slow one) is left out and counted.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
@@ -257,11 +257,11 @@ class Space:
         made: list[tuple[dict[str, Value], Strategy | None]] = []
         refusal: InvalidField | None = None
         for values in self._combinations(lambda name: name.startswith(start)):
+            own = {name.removeprefix(start): value for name, value in values.items()}
             try:
-                own = {name.removeprefix(start): value for name, value in values.items()}
                 made.append((values, registry.make(self.strategy, own)))
             except InvalidField as error:
-                refusal = refusal or error
+                refusal = refusal or _of_axis(error, start, own)
         if not made:
             assert refusal is not None
             raise refusal
@@ -323,6 +323,12 @@ class ChosenConfigurations:
         if not 0 <= number < len(self.rows):
             raise InvalidField("configuration", number, f"a number from 0 to {len(self.rows) - 1}")
         return replace(single(self, self.rows[number])[0], number=number)
+
+
+def _of_axis(error: InvalidField, start: str, own: Mapping[str, Value]) -> InvalidField:
+    """What is wrong with a parameter of a strategy, under the name that its axis has."""
+    name = error.fields["field"]
+    return InvalidField(f"{start}{name}", own[name], error.fields["expected"]) if name in own else error
 
 
 def single(where: "Space | ChosenConfigurations", row: Sequence[Value]) -> Space:

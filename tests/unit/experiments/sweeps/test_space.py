@@ -40,7 +40,7 @@ def test_an_axis_that_cannot_be_is_refused_with_what_was_expected(text, expected
     ("grid", "said"),
     [
         (["nonsense=1,2"], "nonsense"),
-        (["sma_fast=50", "sma_slow=20"], "fast is 50"),
+        (["sma_fast=50", "sma_slow=20"], "^sma_fast is 50; expected fewer bars than slow"),
         (["sma_fast=5", "sma_slow=20,30", "sma_fast=6"], "given twice"),
         (["sma_fast=5", "sma_slow=20", "weight=0.5,2"], "weight is 2"),
         (["sma_fast=5", "sma_slow=20", "gate_against=0.9"], "gate_against"),
