@@ -25,7 +25,7 @@ from raysignal.agents.inference.onnx_policy import Answer, OnnxPolicy, check_val
 from raysignal.agents.inference.signals import portfolio_signal
 from raysignal.agents.inference.step_journal import (
     ShadowStep,
-    Step,
+    ModelStep,
     StepBook,
     StepJournal,
     Version,
@@ -141,7 +141,7 @@ class ModelHost:
             found = await self._working(lambda: self._stepped(journal, batch))
             told = await self._submit_waiting(journal)
             # What was asked for again is given to the portfolio again: what that says is the answer again.
-            steps = {each.signal.signal_id: each for each in found if isinstance(each, Step)}
+            steps = {each.signal.signal_id: each for each in found if isinstance(each, ModelStep)}
             told |= await self._give([step for name, step in steps.items() if name not in told])
         return [
             each if isinstance(each, RaysignalError) else told[each.signal.signal_id] or each.signal
@@ -154,7 +154,7 @@ class ModelHost:
         journal.book.apply_submitted(journal.book.count)
         return told
 
-    async def _give(self, steps: Sequence[Step]) -> dict[str, RaysignalError | None]:
+    async def _give(self, steps: Sequence[ModelStep]) -> dict[str, RaysignalError | None]:
         if not steps:
             return {}
         refused = await self._submit([portfolio_signal(step.signal, step.request.features) for step in steps])
@@ -162,10 +162,10 @@ class ModelHost:
 
     # Steps
 
-    def _stepped(self, journal: StepJournal, batch: Sequence[_Pending]) -> list[Step | RaysignalError]:
+    def _stepped(self, journal: StepJournal, batch: Sequence[_Pending]) -> list[ModelStep | RaysignalError]:
         """The step of each request, on record; one symbol's in order, those of several symbols together."""
-        found: dict[int, Step | RaysignalError] = {}
-        new: list[Step] = []
+        found: dict[int, ModelStep | RaysignalError] = {}
+        new: list[ModelStep] = []
         rest = list(range(len(batch)))
         while rest:
             turn = _first_of_each(batch, rest)
@@ -177,8 +177,8 @@ class ModelHost:
         return [found[place] for place in range(len(batch))]
 
     def _turn(
-        self, book: StepBook, batch: Sequence[_Pending], new: list[Step]
-    ) -> list[Step | RaysignalError]:
+        self, book: StepBook, batch: Sequence[_Pending], new: list[ModelStep]
+    ) -> list[ModelStep | RaysignalError]:
         """The step of each request, no two of one symbol; those that were not on record are added to `new`."""
         model, digest = self._active(book)
         requests = [_identified(digest, each.request) for each in batch]
@@ -197,7 +197,7 @@ class ModelHost:
                 continue
             latency_ms = (time.perf_counter() - batch[place].began) * 1e3
             made = replace(self._rules(request, answer[0], model), latency_ms=latency_ms)
-            step = Step(request, digest, *answer, made, shadow)
+            step = ModelStep(request, digest, *answer, made, shadow)
             book.apply_step(step)
             new.append(step)
             self._counts[made.action.name] += 1
@@ -420,7 +420,7 @@ def _identified(digest: str, request: SignalRequest) -> SignalRequest:
     return replace(request, signal_id=f"{model}:{request.symbol}:{request.at_us}")
 
 
-def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> Step | RaysignalError | None:
+def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> ModelStep | RaysignalError | None:
     """The step of a request that is on record, or why there cannot be one; None: it is new."""
     try:
         check_values(request.features)

@@ -19,7 +19,7 @@ Location = Annotated[
 
 
 class VersionBody(BaseModel):
-    """A model; what its card says where it is at hand, see docs/model-signals.md."""
+    """A model; what its card says where it is at hand, see docs/models.md."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -30,7 +30,7 @@ class VersionBody(BaseModel):
     version: str | None
 
 
-class ModelBody(Shown):
+class ActiveModelBody(Shown):
     """The model of the service."""
 
     placeholder: Annotated[bool, Field(description="no model is configured, and every answer is marked so")]
