@@ -24,8 +24,8 @@ from raysignal.agents.inference.model_library import ModelLibrary
 from raysignal.agents.inference.onnx_policy import Answer, OnnxPolicy, check_values
 from raysignal.agents.inference.signals import portfolio_signal
 from raysignal.agents.inference.step_journal import (
-    ShadowStep,
     ModelStep,
+    ShadowStep,
     StepBook,
     StepJournal,
     Version,

@@ -13,7 +13,7 @@ from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
-from raysignal.serve.schemas.model import DigestBody, LoadBody, ActiveModelBody, ShadowBody
+from raysignal.serve.schemas.model import ActiveModelBody, DigestBody, LoadBody, ShadowBody
 from raysignal.serve.schemas.shared import object_content
 
 router = APIRouter(
