@@ -89,7 +89,8 @@ class ModelHost:
         self._journal: StepJournal | None = None
         self._refused: str | None = None  # why the configured model is not used
         self._trouble: str | None = None  # why no model speaks
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # steps and changes of versions, one after another
+        self._opening = asyncio.Lock()
         self._pending: deque[_Pending] = deque()
         self._work: asyncio.Task[None] | None = None
         self._counts: Counter[str] = Counter()
@@ -287,8 +288,7 @@ class ModelHost:
 
     async def info(self) -> dict[str, Any]:
         """Which models there are, what they need, and what is wrong, in plain values."""
-        async with self._lock:
-            journal = await self._opened()
+        journal = await self._opened()
         held, counted = journal.book.versions, journal.book.shadow
         shadow = self._library.described(held.shadow)
         if shadow is not None:
@@ -304,13 +304,19 @@ class ModelHost:
             "name": None if model is None else model.name,
             "version": None if model is None else model.version,
             "features": [] if model is None else list(model.features),
-            "optional_features": [] if model is None else list(model.optional_features),
+            "optional_features": [] if model is None else self._optional(model, held.shadow),
             "configured": self._configured,
             "active": self._library.described(held.active), "before": self._library.described(held.before),
             "shadow": shadow,
             "steps": journal.book.count, "symbols": len(journal.book.last_us), "epoch": journal.epoch,
             "pid": os.getpid(),
         }  # fmt: skip
+
+    def _optional(self, model: SignalModel, shadow: Version | None) -> list[str]:
+        """What the model can do without, and what the one in shadow needs beside."""
+        beside = () if shadow is None else self._library.model(shadow.digest).features
+        names = dict.fromkeys([*model.optional_features, *beside])
+        return [name for name in names if name not in model.features]
 
     async def statistics(self) -> dict[str, Any]:
         """Since this host began: requests by what became of them, signals by action, latencies in milliseconds."""
@@ -338,9 +344,10 @@ class ModelHost:
     # The journal
 
     async def _opened(self) -> StepJournal:
-        if self._journal is None:
-            self._journal = await asyncio.to_thread(self._open)
-        return self._journal
+        async with self._opening:
+            if self._journal is None:
+                self._journal = await asyncio.to_thread(self._open)
+            return self._journal
 
     def _open(self) -> StepJournal:
         """The journal, and the models that it and the settings name."""

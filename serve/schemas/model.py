@@ -39,7 +39,9 @@ class ActiveModelBody(Shown):
     name: str | None
     version: str | None
     features: Annotated[list[str], Field(description="that a request must give, or stored bars tell")]
-    optional_features: list[str]
+    optional_features: Annotated[
+        list[str], Field(description="that are used where they are there, or in shadow")
+    ]
     configured: Annotated[str | None, Field(description="where the settings say that it lies")]
     active: VersionBody | None
     before: Annotated[VersionBody | None, Field(description="speaks again after a roll-back")]
