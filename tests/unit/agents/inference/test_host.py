@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -394,8 +395,9 @@ async def test_a_shadow_that_lacks_a_feature_fails_alone(world: World) -> None:
     host = world.host(world.model())
     await host.shadow(world.model("two", recurrent(), version="2", features=["other", "returns(1)", "close"]))
     await one(host, request(0))
-    shadow = (await host.info())["shadow"]
-    assert (shadow["steps"], shadow["failed"]) == (0, 1)
+    info = await host.info()
+    assert (info["shadow"]["steps"], info["shadow"]["failed"]) == (0, 1)
+    assert info["optional_features"] == ["other"]
     assert (await host.shadow(None))["shadow"] is None
 
 
@@ -419,6 +421,17 @@ async def test_a_bad_model_at_the_start_is_told_and_nothing_speaks_in_its_place(
     assert "takes 5 features" in str(error)
     await host.load(world.model())
     assert (await one(host, request(0))).model_version == "policy 1"
+
+
+async def test_without_onnx_runtime_a_model_says_what_to_install_and_the_placeholder_needs_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = await refused(world.host(world.model()), request(0))
+    assert isinstance(error, ModelUnavailable)
+    assert "pip install 'raysignal[inference]'" in str(error)
+    other = World(world.folder / "other")
+    assert (await one(other.host(), request(0))).placeholder
 
 
 async def test_a_bad_model_in_the_place_of_a_good_one_is_told_and_the_good_one_goes_on(world: World) -> None:
