@@ -46,6 +46,7 @@ NAMES = (
     "enhanced",
     "outage",
     "half_open",
+    "inference",
 )
 
 _NOISE = 1 / 3

@@ -29,7 +29,7 @@ _ROUNDS = 15
 _SEED = 7
 
 
-class SignalModel(BaseModel):
+class PostedSignal(BaseModel):
     """The peer: what a service would write with pydantic."""
 
     model_config = ConfigDict(extra="allow", populate_by_name=True)
@@ -45,7 +45,7 @@ class SignalModel(BaseModel):
     signal_id: Annotated[str, Field(max_length=128)] = ""
 
 
-_PEER = TypeAdapter(list[SignalModel])
+_PEER = TypeAdapter(list[PostedSignal])
 
 
 def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[Figure]:
@@ -80,7 +80,7 @@ def _measure(name: str, rows: list[dict[str, Any]], rounds: int) -> list[Figure]
             Figure("intake", f"{what}: ratio to pydantic reading the JSON array", peer_s / own_s, "x"),
         ]
     one = json.dumps(rows[0]).encode()
-    single = TypeAdapter(SignalModel)
+    single = TypeAdapter(PostedSignal)
     own_s = _fastest(lambda: [read_signal(one, reading, content_type=None) for _ in range(100)], rounds) / 100
     peer_s = _fastest(lambda: [single.validate_json(one) for _ in range(100)], rounds) / 100
     figures += [

@@ -17,7 +17,7 @@ from raysignal.engine.core.errors import Conflict
 app = typer.Typer(
     cls=VerbGroup,
     no_args_is_help=True,
-    help="Models that generate signals: ONNX policies with a card; see docs/model-signals.md.",
+    help="Models that generate signals: ONNX policies with a card; see docs/models.md.",
 )
 
 Location = Annotated[
@@ -32,14 +32,14 @@ def _model() -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckConfig:
+class CheckModelConfig:
     """Which model is checked."""
 
     location: Location
     json: options.Json = False
 
 
-def check(config: CheckConfig) -> None:
+def check(config: CheckModelConfig) -> None:
     """Make every check that a service makes of a model before it speaks, and show its card; status 1 if one fails."""
     from raysignal.agents.inference.model_library import described
     from raysignal.agents.inference.onnx_policy import load_model
@@ -49,20 +49,20 @@ def check(config: CheckConfig) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InfoConfig:
+class ModelInfoConfig:
     """Of which service."""
 
     url: options.Url = None
     json: options.Json = False
 
 
-def show_info(config: InfoConfig) -> None:
+def show_info(config: ModelInfoConfig) -> None:
     """Show which model of a service speaks, which spoke before, and how the one in shadow differs."""
     _show(asyncio.run(_asked(config.url, "GET", "")), Output(config.json))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoadConfig:
+class LoadModelConfig:
     """Which model is to speak, at which service."""
 
     location: Location
@@ -70,14 +70,14 @@ class LoadConfig:
     json: options.Json = False
 
 
-def load(config: LoadConfig) -> None:
+def load(config: LoadModelConfig) -> None:
     """Let another model speak, once it has passed every check; one that fails changes nothing."""
     body = {"location": _full(config.location)}
     _show(asyncio.run(_asked(config.url, "POST", "/load", body)), Output(config.json))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowConfig:
+class ShadowModelConfig:
     """Which model is to run in shadow, at which service."""
 
     location: Annotated[
@@ -90,18 +90,18 @@ class ShadowConfig:
     json: options.Json = False
 
 
-def shadow(config: ShadowConfig) -> None:
+def shadow(config: ShadowModelConfig) -> None:
     """Step another model beside the one that speaks, and count where it differs; without FOLDER, end that."""
     body = {"location": None if config.location is None else _full(config.location)}
     _show(asyncio.run(_asked(config.url, "POST", "/shadow", body)), Output(config.json))
 
 
-def promote(config: InfoConfig) -> None:
+def promote(config: ModelInfoConfig) -> None:
     """Let the model in shadow speak, with the state that it has."""
     _show(asyncio.run(_let_speak(config.url, "/promote", "shadow")), Output(config.json))
 
 
-def roll_back(config: InfoConfig) -> None:
+def roll_back(config: ModelInfoConfig) -> None:
     """Let the model speak again that spoke before."""
     _show(asyncio.run(_let_speak(config.url, "/roll-back", "before")), Output(config.json))
 
@@ -166,9 +166,9 @@ def _show_card(card: dict[str, Any], output: Output) -> None:
         output.say(f"{name:<16}{escape(f'{shown:.4g}' if isinstance(shown, float) else str(shown))}")
 
 
-app.command("check", cls=Verb)(verb(CheckConfig, check))
-app.command("info", cls=Verb)(verb(InfoConfig, show_info))
-app.command("load", cls=Verb)(verb(LoadConfig, load))
-app.command("shadow", cls=Verb)(verb(ShadowConfig, shadow))
-app.command("promote", cls=Verb)(verb(InfoConfig, promote))
-app.command("roll-back", cls=Verb)(verb(InfoConfig, roll_back))
+app.command("check", cls=Verb)(verb(CheckModelConfig, check))
+app.command("info", cls=Verb)(verb(ModelInfoConfig, show_info))
+app.command("load", cls=Verb)(verb(LoadModelConfig, load))
+app.command("shadow", cls=Verb)(verb(ShadowModelConfig, shadow))
+app.command("promote", cls=Verb)(verb(ModelInfoConfig, promote))
+app.command("roll-back", cls=Verb)(verb(ModelInfoConfig, roll_back))

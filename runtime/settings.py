@@ -245,6 +245,11 @@ class Settings(BaseSettings):
                 f"agent.portfolio is {self.agent.portfolio!r}, one of portfolios; expected another name: the agent "
                 "decides for it"
             )
+        if self.inference.portfolio == self.agent.portfolio:
+            raise ValueError(
+                f"inference.portfolio is {self.inference.portfolio!r}, the agent's; expected another name: nobody but "
+                "the agent changes it"
+            )
         if self.feed.portfolio and self.feed.portfolio not in self.portfolios:
             raise ValueError(
                 f"feed.portfolio is {self.feed.portfolio!r}; expected one of portfolios: {names}"

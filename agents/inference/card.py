@@ -1,7 +1,7 @@
 """A model's card, and the files of a model: a folder or a prefix in S3 with `card.json` and `model.onnx`.
 
 The card says what the graph cannot: what its features are called and in which order, which of its three outputs is
-which action, how long a symbol may be without a bar until the model forgets. See docs/model-signals.md.
+which action, how long a symbol may be without a bar until the model forgets. See docs/models.md.
 """
 
 import hashlib

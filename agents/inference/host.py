@@ -24,8 +24,8 @@ from raysignal.agents.inference.model_library import ModelLibrary
 from raysignal.agents.inference.onnx_policy import Answer, OnnxPolicy, check_values
 from raysignal.agents.inference.signals import portfolio_signal
 from raysignal.agents.inference.step_journal import (
+    ModelStep,
     ShadowStep,
-    Step,
     StepBook,
     StepJournal,
     Version,
@@ -89,7 +89,8 @@ class ModelHost:
         self._journal: StepJournal | None = None
         self._refused: str | None = None  # why the configured model is not used
         self._trouble: str | None = None  # why no model speaks
-        self._lock = asyncio.Lock()
+        self._lock = asyncio.Lock()  # steps and changes of versions, one after another
+        self._opening = asyncio.Lock()
         self._pending: deque[_Pending] = deque()
         self._work: asyncio.Task[None] | None = None
         self._counts: Counter[str] = Counter()
@@ -141,7 +142,7 @@ class ModelHost:
             found = await self._working(lambda: self._stepped(journal, batch))
             told = await self._submit_waiting(journal)
             # What was asked for again is given to the portfolio again: what that says is the answer again.
-            steps = {each.signal.signal_id: each for each in found if isinstance(each, Step)}
+            steps = {each.signal.signal_id: each for each in found if isinstance(each, ModelStep)}
             told |= await self._give([step for name, step in steps.items() if name not in told])
         return [
             each if isinstance(each, RaysignalError) else told[each.signal.signal_id] or each.signal
@@ -154,7 +155,7 @@ class ModelHost:
         journal.book.apply_submitted(journal.book.count)
         return told
 
-    async def _give(self, steps: Sequence[Step]) -> dict[str, RaysignalError | None]:
+    async def _give(self, steps: Sequence[ModelStep]) -> dict[str, RaysignalError | None]:
         if not steps:
             return {}
         refused = await self._submit([portfolio_signal(step.signal, step.request.features) for step in steps])
@@ -162,10 +163,10 @@ class ModelHost:
 
     # Steps
 
-    def _stepped(self, journal: StepJournal, batch: Sequence[_Pending]) -> list[Step | RaysignalError]:
+    def _stepped(self, journal: StepJournal, batch: Sequence[_Pending]) -> list[ModelStep | RaysignalError]:
         """The step of each request, on record; one symbol's in order, those of several symbols together."""
-        found: dict[int, Step | RaysignalError] = {}
-        new: list[Step] = []
+        found: dict[int, ModelStep | RaysignalError] = {}
+        new: list[ModelStep] = []
         rest = list(range(len(batch)))
         while rest:
             turn = _first_of_each(batch, rest)
@@ -177,8 +178,8 @@ class ModelHost:
         return [found[place] for place in range(len(batch))]
 
     def _turn(
-        self, book: StepBook, batch: Sequence[_Pending], new: list[Step]
-    ) -> list[Step | RaysignalError]:
+        self, book: StepBook, batch: Sequence[_Pending], new: list[ModelStep]
+    ) -> list[ModelStep | RaysignalError]:
         """The step of each request, no two of one symbol; those that were not on record are added to `new`."""
         model, digest = self._active(book)
         requests = [_identified(digest, each.request) for each in batch]
@@ -197,7 +198,7 @@ class ModelHost:
                 continue
             latency_ms = (time.perf_counter() - batch[place].began) * 1e3
             made = replace(self._rules(request, answer[0], model), latency_ms=latency_ms)
-            step = Step(request, digest, *answer, made, shadow)
+            step = ModelStep(request, digest, *answer, made, shadow)
             book.apply_step(step)
             new.append(step)
             self._counts[made.action.name] += 1
@@ -287,8 +288,7 @@ class ModelHost:
 
     async def info(self) -> dict[str, Any]:
         """Which models there are, what they need, and what is wrong, in plain values."""
-        async with self._lock:
-            journal = await self._opened()
+        journal = await self._opened()
         held, counted = journal.book.versions, journal.book.shadow
         shadow = self._library.described(held.shadow)
         if shadow is not None:
@@ -304,13 +304,19 @@ class ModelHost:
             "name": None if model is None else model.name,
             "version": None if model is None else model.version,
             "features": [] if model is None else list(model.features),
-            "optional_features": [] if model is None else list(model.optional_features),
+            "optional_features": [] if model is None else self._optional(model, held.shadow),
             "configured": self._configured,
             "active": self._library.described(held.active), "before": self._library.described(held.before),
             "shadow": shadow,
             "steps": journal.book.count, "symbols": len(journal.book.last_us), "epoch": journal.epoch,
             "pid": os.getpid(),
         }  # fmt: skip
+
+    def _optional(self, model: SignalModel, shadow: Version | None) -> list[str]:
+        """What the model can do without, and what the one in shadow needs beside."""
+        beside = () if shadow is None else self._library.model(shadow.digest).features
+        names = dict.fromkeys([*model.optional_features, *beside])
+        return [name for name in names if name not in model.features]
 
     async def statistics(self) -> dict[str, Any]:
         """Since this host began: requests by what became of them, signals by action, latencies in milliseconds."""
@@ -338,9 +344,10 @@ class ModelHost:
     # The journal
 
     async def _opened(self) -> StepJournal:
-        if self._journal is None:
-            self._journal = await asyncio.to_thread(self._open)
-        return self._journal
+        async with self._opening:
+            if self._journal is None:
+                self._journal = await asyncio.to_thread(self._open)
+            return self._journal
 
     def _open(self) -> StepJournal:
         """The journal, and the models that it and the settings name."""
@@ -420,7 +427,7 @@ def _identified(digest: str, request: SignalRequest) -> SignalRequest:
     return replace(request, signal_id=f"{model}:{request.symbol}:{request.at_us}")
 
 
-def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> Step | RaysignalError | None:
+def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> ModelStep | RaysignalError | None:
     """The step of a request that is on record, or why there cannot be one; None: it is new."""
     try:
         check_values(request.features)

@@ -58,6 +58,12 @@ class StateInput:
         """Numbers of one row."""
         return math.prod(self.shape)
 
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Of the axes, from rows first to the graph's."""
+        axes = list(range(1, len(self.shape) + 1))
+        return (*axes[: self.axis], 0, *axes[self.axis :])
+
 
 @dataclass(frozen=True, slots=True)
 class StepTiming:
@@ -93,6 +99,8 @@ class OnnxPolicy:
         self._location = files.location
         self._session = session
         self._input, self._states, self._output = _signature(files, session)
+        self._parts = [(state, state.size, state.order) for state in self._states]
+        self._begun = bytes(4 * sum(state.size for state in self._states))
         self._outputs = [self._output, *(f"{state.name}_out" for state in self._states)]
         places = {name: place for place, name in enumerate(self.card.actions)}
         self._places = [places[name] for name in ("HOLD", "BUY", "SELL")]
@@ -212,16 +220,15 @@ class OnnxPolicy:
 
     def _unpacked(self, states: Sequence[bytes | None]) -> Iterator[Float32Array]:
         """Each state's rows together, in the graph's shape."""
-        size = sum(state.size for state in self._states)
-        if not size:
+        if not self._states:
             return
-        begun = np.zeros(size, np.float32)
-        packed = np.stack([begun if each is None else np.frombuffer(each, "<f4") for each in states])
+        data = b"".join([self._begun if each is None else each for each in states])
+        packed = np.frombuffer(data, "<f4").reshape(len(states), -1)
         place = 0
-        for state in self._states:
-            part = packed[:, place : place + state.size].reshape(len(states), *state.shape)
-            yield np.ascontiguousarray(np.moveaxis(part, 0, state.axis))
-            place += state.size
+        for state, size, order in self._parts:
+            part = packed[:, place : place + size].reshape(len(states), *state.shape)
+            yield np.ascontiguousarray(part.transpose(order))
+            place += size
 
     def _answer(self, answers: Sequence[Any], row: int) -> tuple[Probabilities, bytes | None] | ModelRefused:
         values = answers[0][row].astype(np.float64)

@@ -65,7 +65,7 @@ class ShadowStep(msgspec.Struct, frozen=True, array_like=True):
     state: bytes | None
 
 
-class Step(msgspec.Struct, frozen=True, array_like=True):
+class ModelStep(msgspec.Struct, frozen=True, array_like=True):
     """One step: what was asked, and all that followed.
 
     Attributes:
@@ -87,7 +87,7 @@ class Steps(msgspec.Struct, frozen=True, array_like=True, tag="steps"):
     """Steps of one commit; `submitted` of all steps before had been given to the portfolio."""
 
     submitted: int
-    steps: tuple[Step, ...]
+    steps: tuple[ModelStep, ...]
 
 
 class ShadowDifference(msgspec.Struct, array_like=True):
@@ -121,8 +121,8 @@ class _Dump(msgspec.Struct, array_like=True):
     submitted: int
     last_us: dict[str, int]
     states: dict[str, dict[str, SymbolState]]
-    recent: list[Step]
-    waiting: list[Step]
+    recent: list[ModelStep]
+    waiting: list[ModelStep]
     shadow: ShadowDifference
 
 
@@ -143,10 +143,10 @@ class StepBook:
     def __init__(self) -> None:
         self.versions = Versions()
         self.count = self.submitted = 0
-        self.waiting: list[Step] = []
+        self.waiting: list[ModelStep] = []
         self.last_us: dict[str, int] = {}
         self.states: dict[str, dict[str, SymbolState]] = {}
-        self.recent: OrderedDict[str, Step] = OrderedDict()
+        self.recent: OrderedDict[str, ModelStep] = OrderedDict()
         self.shadow = ShadowDifference()
 
     def state(self, digest: str, request: SignalRequest, gap_us: int) -> bytes | None:
@@ -166,7 +166,7 @@ class StepBook:
         if (versions.active, versions.shadow) != before:
             self.shadow = ShadowDifference()
 
-    def apply_step(self, step: Step) -> None:
+    def apply_step(self, step: ModelStep) -> None:
         """One step more."""
         symbol, at_us = step.request.symbol, step.request.at_us
         self.count += 1
@@ -269,7 +269,7 @@ class StepJournal:
         self._write(versions)
         self.book.apply_versions(versions)
 
-    def write_steps(self, steps: Sequence[Step]) -> None:
+    def write_steps(self, steps: Sequence[ModelStep]) -> None:
         """Put steps on record that the book has been told of."""
         self._write(Steps(self.book.submitted, tuple(steps)))
         self._since_snapshot += len(steps)

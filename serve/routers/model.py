@@ -13,7 +13,7 @@ from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
-from raysignal.serve.schemas.model import DigestBody, LoadBody, ModelBody, ShadowBody
+from raysignal.serve.schemas.model import ActiveModelBody, DigestBody, LoadBody, ShadowBody
 from raysignal.serve.schemas.shared import object_content
 
 router = APIRouter(
@@ -25,7 +25,7 @@ _DIGEST = "the 64 characters of a digest, as GET /v1/model has it; null: the pla
 
 
 @router.get(
-    "", summary="Which model speaks, and which spoke before or runs in shadow", response_model=ModelBody
+    "", summary="Which model speaks, and which spoke before or runs in shadow", response_model=ActiveModelBody
 )
 async def get_model(replica: State) -> Any:
     return await replica.asked_models().info()
@@ -34,7 +34,7 @@ async def get_model(replica: State) -> Any:
 @router.post(
     "/load",
     summary="Let another model speak, once it has passed every check",
-    response_model=ModelBody,
+    response_model=ActiveModelBody,
     responses=_BODIES,
     openapi_extra={"requestBody": object_content(LoadBody, location="s3://models/usdcop/7")},
 )
@@ -48,7 +48,7 @@ async def post_load(replica: State, line: Line, request: Request) -> Any:
 @router.post(
     "/shadow",
     summary="Step another model beside the one that speaks; null: none any more",
-    response_model=ModelBody,
+    response_model=ActiveModelBody,
     responses=_BODIES,
     openapi_extra={"requestBody": object_content(ShadowBody, location="s3://models/usdcop/8")},
 )
@@ -59,7 +59,7 @@ async def post_shadow(replica: State, line: Line, request: Request) -> Any:
 @router.post(
     "/promote",
     summary="Let the model in shadow speak, with the state that it has",
-    response_model=ModelBody,
+    response_model=ActiveModelBody,
     responses=_BODIES,
     openapi_extra={"requestBody": object_content(DigestBody, digest="0" * 64)},
 )
@@ -70,7 +70,7 @@ async def post_promote(replica: State, line: Line, request: Request) -> Any:
 @router.post(
     "/roll-back",
     summary="Let the model speak again that spoke before",
-    response_model=ModelBody,
+    response_model=ActiveModelBody,
     responses=_BODIES,
     openapi_extra={"requestBody": object_content(DigestBody, digest="0" * 64)},
 )

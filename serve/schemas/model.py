@@ -19,7 +19,7 @@ Location = Annotated[
 
 
 class VersionBody(BaseModel):
-    """A model; what its card says where it is at hand, see docs/model-signals.md."""
+    """A model; what its card says where it is at hand, see docs/models.md."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -30,7 +30,7 @@ class VersionBody(BaseModel):
     version: str | None
 
 
-class ModelBody(Shown):
+class ActiveModelBody(Shown):
     """The model of the service."""
 
     placeholder: Annotated[bool, Field(description="no model is configured, and every answer is marked so")]
@@ -39,7 +39,9 @@ class ModelBody(Shown):
     name: str | None
     version: str | None
     features: Annotated[list[str], Field(description="that a request must give, or stored bars tell")]
-    optional_features: list[str]
+    optional_features: Annotated[
+        list[str], Field(description="that are used where they are there, or in shadow")
+    ]
     configured: Annotated[str | None, Field(description="where the settings say that it lies")]
     active: VersionBody | None
     before: Annotated[VersionBody | None, Field(description="speaks again after a roll-back")]

@@ -77,6 +77,23 @@ def recurrent(features: int = len(FEATURES), hidden: int = HIDDEN, seed: int = 1
     return model_of(nodes, [_value("features", "n", features), *states], out, weights)
 
 
+def layers_first(model: ModelProto) -> ModelProto:
+    """The model of `recurrent` with states `[1, n, H]`, as exporters of torch write them."""
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    for state in ("h", "c"):
+        for node in graph.node:
+            node.input[:] = [f"{state}_rows" if name == state else name for name in node.input]
+            node.input[:] = [f"{state}_after" if name == f"{state}_out" else name for name in node.input]
+            node.output[:] = [f"{state}_after" if name == f"{state}_out" else name for name in node.output]
+        graph.node.insert(0, helper.make_node("Squeeze", [state, "first"], [f"{state}_rows"]))
+        graph.node.append(helper.make_node("Unsqueeze", [f"{state}_after", "first"], [f"{state}_out"]))
+    for each in [*graph.input, *graph.output]:
+        if each.name[0] in "hc":
+            each.CopyFrom(_value(each.name, 1, "n", HIDDEN))
+    return model
+
+
 def looping(times: int) -> ModelProto:
     """A feed-forward model that multiplies a matrix so many times first."""
     size = 64

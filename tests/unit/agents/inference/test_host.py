@@ -394,8 +394,9 @@ async def test_a_shadow_that_lacks_a_feature_fails_alone(world: World) -> None:
     host = world.host(world.model())
     await host.shadow(world.model("two", recurrent(), version="2", features=["other", "returns(1)", "close"]))
     await one(host, request(0))
-    shadow = (await host.info())["shadow"]
-    assert (shadow["steps"], shadow["failed"]) == (0, 1)
+    info = await host.info()
+    assert (info["shadow"]["steps"], info["shadow"]["failed"]) == (0, 1)
+    assert info["optional_features"] == ["other"]
     assert (await host.shadow(None))["shadow"] is None
 
 

@@ -14,7 +14,7 @@ from raysignal.agents.inference.card import ModelFiles
 from raysignal.agents.inference.onnx_policy import OnnxPolicy, load_model
 from raysignal.agents.inference.values import SignalRequest
 from raysignal.engine.core.errors import InvalidField, ModelRefused
-from tests.support.onnx_models import feed_forward, looping, recurrent, write_model
+from tests.support.onnx_models import feed_forward, layers_first, looping, recurrent, write_model
 
 GOOD = {"rsi(14)": 35.5, "returns(1)": -0.01, "close": 4250.5}
 MINUTE = 60_000_000
@@ -64,6 +64,15 @@ def test_a_model_of_one_row_is_stepped_row_by_row(tmp_path: Path) -> None:
     assert not policy.timing.batches
     rows = [np.array([35.5, 0.0, 1.0]), np.array([1.0, 2.0, 3.0])]
     assert policy.run(rows, [None, None]) == [policy.run([row], [None])[0] for row in rows]
+
+
+def test_states_with_layers_before_rows_are_the_same(tmp_path: Path, lstm: OnnxPolicy) -> None:
+    layered = load_model(str(write_model(tmp_path, layers_first(recurrent()))))
+    random = np.random.default_rng(4)
+    rows = list(random.standard_normal((9, 3)))
+    states = [random.standard_normal(8).astype("<f4").tobytes() for _ in rows]
+    assert layered.timing.batches
+    assert layered.run(rows, states) == lstm.run(rows, states)
 
 
 def test_logits_and_another_order_of_actions_are_the_same_probabilities(tmp_path: Path) -> None:
