@@ -218,6 +218,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     areas = (
         portfolios, history, trades, refusals, agent, memory, feeds, pipelines, model, model_signals, operations,
     )  # fmt: skip
+    api.include_router(model_signals.quick_router, responses={**refused, **always}, dependencies=key)
     for area in areas:
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     for open_area in (operations, model_signals):
@@ -239,7 +240,11 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
 
     api.openapi = document  # type: ignore[method-assign]
     api.add_route("/docs", get_docs)
-    quick = [route for route in signals.router.routes if isinstance(route, APIRoute)]
+    quick = [
+        route
+        for route in (*signals.router.routes, *model_signals.quick_router.routes)
+        if isinstance(route, APIRoute)
+    ]
     return _RoutesFirst(
         {
             (method, route.path): ErrorMiddleware(route.handle, **guarded)

@@ -363,6 +363,8 @@ class SignalGenerator:
 
     async def _opened(self) -> "StoredBars | None":
         """The bars of the database; None where there is no file yet, which a reader is not to make."""
+        if self._bars is not None:
+            return self._bars
         async with self._opening:
             if self._bars is None:
                 address = self._settings.database_url.get_secret_value()

@@ -41,6 +41,7 @@ def indicator_named(name: str) -> CandleFeature | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def full_name(name: str) -> str:
     """The name with all parameters; that of no indicator as it is."""
     indicator = indicator_named(name)

@@ -9,11 +9,12 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 import numpy as np
+import orjson
 import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
-from starlette.responses import RedirectResponse
+from starlette.responses import RedirectResponse, Response
 
 from raysignal.agents.inference.signals import SOURCE, generated_signal, is_generated
 from raysignal.agents.inference.values import ModelSignal
@@ -31,11 +32,13 @@ from raysignal.serve.parameters import (
     NO_PARAMETERS,
     ModelHistoryParameters,
     ModelPositionParameters,
+    Parameters,
     SymbolParameters,
     read_object,
 )
-from raysignal.serve.problems import problem_responses
+from raysignal.serve.problems import JSON, problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State
+from raysignal.serve.routers.signals import SignalRoute
 from raysignal.serve.schemas.model import ModelBody
 from raysignal.serve.schemas.model_signals import (
     GENERATE_EXAMPLE,
@@ -55,7 +58,10 @@ from raysignal.serve.schemas.signals import IDEMPOTENCY_KEY
 open_router = APIRouter(dependencies=[NO_PARAMETERS])
 """What nobody is asked for credentials for."""
 router = APIRouter(prefix="/api/signals", responses=problem_responses(503))
-_POSTS = problem_responses(400, 408, 409, 413, 415)
+quick_router = APIRouter(
+    prefix="/api/signals", route_class=SignalRoute, responses=problem_responses(400, 408, 409, 413, 415, 503)
+)
+"""What is asked often, and is routed first."""
 _HEALTH_S = 2.0
 
 
@@ -144,46 +150,43 @@ async def get_signal_history(
     return {"portfolio": portfolio, "signals": [each.as_dict() for each in signals], "cursor": cursor}
 
 
-@router.post(
+@quick_router.post(
     "/generate",
     summary="A signal of the model, from a price and what indicators are given",
     response_model=ModelSignalBody,
-    responses=_POSTS,
-    dependencies=[NO_PARAMETERS],
     openapi_extra={
         "parameters": [IDEMPOTENCY_KEY],
         "requestBody": object_content(GenerateBody, **GENERATE_EXAMPLE),
     },
 )
-async def post_generate(replica: State, line: Line, request: Request) -> Any:
-    return await _generated(replica, line, request, from_bars=False)
+async def post_generate(request: Request, parameters: Annotated[Parameters, Query()]) -> Response:  # noqa: ARG001 - none
+    return await _generated(request, from_bars=False)
 
 
-@router.post(
+@quick_router.post(
     "/generate-from-db",
     summary="A signal of the model at the end of the last bar in the database",
     response_model=ModelSignalBody,
-    responses={**_POSTS, **problem_responses(404)},
-    dependencies=[NO_PARAMETERS],
+    responses=problem_responses(404),
     openapi_extra={
         "parameters": [IDEMPOTENCY_KEY],
         "requestBody": object_content(GenerateFromBarsBody, symbol="binance-usdm:BTCUSDT"),
     },
 )
-async def post_generate_from_db(replica: State, line: Line, request: Request) -> Any:
-    return await _generated(replica, line, request, from_bars=True)
+async def post_generate_from_db(request: Request, parameters: Annotated[Parameters, Query()]) -> Response:  # noqa: ARG001 - none
+    return await _generated(request, from_bars=True)
 
 
-async def _generated(
-    replica: ReplicaState, line: dict[str, Any], request: Request, *, from_bars: bool
-) -> dict[str, Any]:
+async def _generated(request: Request, *, from_bars: bool) -> Response:
+    replica: ReplicaState = request.app.state.replica
+    line = request.state.line
     line["portfolio"] = replica.settings.inference.portfolio
     body = await read_object(request, replica.settings.intake.max_signal_bytes)
     asked = read_asked(body, replica.reading(), request.headers.get("idempotency-key"), from_bars=from_bars)
     generate = replica.generator.generate_from_bars if from_bars else replica.generator.generate
     signal = await generate(asked)
     line |= {"signal_id": signal.signal_id, "placeholder": signal.placeholder}
-    return signal.as_dict()
+    return Response(orjson.dumps(signal.as_dict()), media_type=JSON)
 
 
 @router.get(
@@ -320,7 +323,7 @@ def _operations() -> list[tuple[str, str, str]]:
     """Method, path and summary of what stands here."""
     return [
         (method, route.path, route.summary or "")
-        for route in router.routes
+        for route in (*quick_router.routes, *router.routes)
         if isinstance(route, APIRoute)
         for method in sorted(route.methods or ())
     ]

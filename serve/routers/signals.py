@@ -19,7 +19,7 @@ from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, read_batch, read_signal
 from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
-from raysignal.serve.parameters import BatchParameters, SignalParameters, invalid_parameter
+from raysignal.serve.parameters import BatchParameters, Parameters, SignalParameters, invalid_parameter
 from raysignal.serve.problems import JSON, problem_responses
 from raysignal.serve.replica import ReplicaState
 from raysignal.serve.schemas.signals import (
@@ -55,15 +55,15 @@ class SignalRoute(APIRoute):
         await response(scope, receive, send)
 
     @cached_property
-    def _model(self) -> type[SignalParameters]:
-        model: type[SignalParameters] = get_type_hints(self.endpoint)["parameters"]
+    def _model(self) -> type[Parameters]:
+        model: type[Parameters] = get_type_hints(self.endpoint)["parameters"]
         return model
 
     @cached_property
-    def _default(self) -> SignalParameters:
+    def _default(self) -> Parameters:
         return self._model()
 
-    def _parameters(self, query: bytes) -> SignalParameters:
+    def _parameters(self, query: bytes) -> Parameters:
         if not query:
             return self._default
         try:
