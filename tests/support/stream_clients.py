@@ -70,6 +70,38 @@ async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
         yield made
 
 
+class BothShards:
+    """The desks of two shards as one: the first has the portfolio that is asked about."""
+
+    def __init__(self, *desks: Desk) -> None:
+        self._desks = desks
+
+    async def tail(self, shard: int, first: int, limit: int, wait_s: float) -> Any:
+        return await self._desks[shard].tail(0, first, limit, wait_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._desks[0], name)
+
+
+@asynccontextmanager
+async def two_shards(folder: Path) -> AsyncIterator[tuple[World, Desk]]:
+    """A broadcast over two shards, and the desk of the second."""
+    chosen = Settings(store=(folder / "first" / "store").as_uri())
+    stores = open_stores(chosen.store)
+    write_layout(stores, 1)
+    async with replica(folder / "first") as first, replica(folder / "second") as second:
+        both: Any = BothShards(first.desk, second.desk)
+        made: World
+        hub = StreamHub(
+            _Source("r1", both, stores.blobs, 2),
+            chosen.stream,
+            now_us=lambda: NOW_US,
+            clock=lambda: made.now_s,
+        )
+        made = World(hub, StreamApp(hub, Credentials.of(chosen)), first.desk, folder)
+        yield made, second.desk
+
+
 class SocketClient:
     """A client of the WebSocket; while `reading` is not set, it takes nothing that it is sent.
 

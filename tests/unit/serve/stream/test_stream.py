@@ -5,12 +5,13 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.serve.stream.log import PAGE_ROWS
-from tests.support.stream_clients import HOST, SocketClient, World, world
+from tests.support.stream_clients import HOST, SocketClient, World, two_shards, world
 from tests.unit.engine.portfolio.test_shard import a_signal, some
 
 KEY = {"http": {"api_key": "k" * 20}}
@@ -286,6 +287,25 @@ async def test_figures_and_market_are_sent_live_with_the_last_sequence(tmp_path:
         assert len([each for each in client.messages if each["type"] == "market_update"]) == 1
         await other.message("performance")
         assert "market_update" not in {each["type"] for each in other.messages}
+
+
+async def test_each_shard_has_a_sequence_of_its_own_and_is_resumed_by_it(tmp_path: Path) -> None:
+    async with two_shards(tmp_path) as (made, second), made.socket() as live:
+        assert (await live.message("subscribed"))["since"] == {"0": 0, "1": 0}
+        await made.post(some(6))
+        await World(made.hub, made.app, second, tmp_path).post(some(4))
+        await live.until(lambda each: len([text for text in each.texts if '"signal"' in text[:18]]) == 10)
+        of_shards = [[text for text in live.texts if f'"shard":{shard},' in text] for shard in (0, 1)]
+        since = json.loads(of_shards[0][5])["sequence"]
+        query = quote(json.dumps({"0": since}))
+        async with made.socket(f"since={query}") as again:
+            await again.until(lambda each: len(each.texts) == len(live.texts) - 6)
+            assert [text for text in again.texts if '"shard":0,' in text] == of_shards[0][6:]
+            assert [text for text in again.texts if '"shard":1,' in text] == of_shards[1]
+        async with made.socket("since=3") as refused:
+            code, why = await refused.ended()
+            assert code == 4400
+            assert why.startswith("since is 3; expected a sequence for each of the 2 shards")
 
 
 async def test_a_store_that_does_not_answer_closes_who_needs_it_and_is_followed_again(tmp_path: Path) -> None:
