@@ -15,7 +15,7 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.stream.app import StreamApp
-from raysignal.serve.stream.hub import StreamHub
+from raysignal.serve.stream.hub import LiveState, StreamHub
 from raysignal.serve.stream.source import ServiceSource
 from tests.support.one_replica import Desk, replica
 
@@ -32,7 +32,7 @@ class World:
     desk: Desk
     root: Path
     now_s: float = 100.0
-    market: list[dict[str, Any]] = field(default_factory=list)
+    states: list[LiveState] = field(default_factory=list)
 
     async def post(self, signals: Sequence[Signal]) -> None:
         """Have signals taken in."""
@@ -47,12 +47,12 @@ class World:
 
 
 class _Source(ServiceSource):
-    """With a market that a test makes up."""
+    """With states that a test makes up."""
 
     world: World | None = None
 
-    async def market(self) -> Sequence[dict[str, Any]]:
-        return [] if self.world is None else self.world.market
+    async def states(self) -> Sequence[LiveState]:
+        return [] if self.world is None else self.world.states
 
 
 @asynccontextmanager

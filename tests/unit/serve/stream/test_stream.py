@@ -10,6 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.serve.stream.hub import LiveState
 from raysignal.serve.stream.log import PAGE_ROWS
 from tests.support.stream_clients import HOST, SocketClient, World, two_shards, world
 from tests.unit.engine.portfolio.test_shard import a_signal, some
@@ -271,20 +272,27 @@ async def test_only_what_was_subscribed_to_is_sent_live_and_from_the_past(tmp_pa
             assert none.texts == all_of_it.texts
 
 
-async def test_figures_and_market_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
+async def test_figures_market_and_risk_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
     async with world(tmp_path) as made, made.socket() as client, made.socket("symbols=ETH") as other:
         await client.message("subscribed")
         await other.message("subscribed")
         await made.post(some(2))
         await client.sequence(6)
-        made.market = [{"name": "okx:BTC-USDT", "symbol": "BTC-USDT", "last": "100.5"}]
+        made.states = [
+            LiveState("market_update", "okx:BTC-USDT", "BTC", {"symbol": "BTC", "last": "100.5"}),
+            LiveState("risk", "spot", None, {"pipeline": "spot", "state": "active"}),
+        ]
         await made.hub.tick()
         await made.hub.tick()
         update = await client.message("market_update")
         figures = await client.message("performance")
-        assert (update["symbol"], update["last"], update["sequence"]) == ("BTC-USDT", "100.5", 8)
+        assert (update["symbol"], update["last"], update["sequence"]) == ("BTC", "100.5", 8)
         assert (figures["portfolio"], figures["signals"], figures["sequence"]) == ("baseline", 2, 8)
         assert len([each for each in client.messages if each["type"] == "market_update"]) == 1
+        made.states[1] = LiveState("risk", "spot", None, {"pipeline": "spot", "state": "halted"})
+        await made.hub.tick()
+        await other.until(lambda each: [told for told in each.messages if told.get("state") == "halted"])
+        assert [each["state"] for each in other.messages if each["type"] == "risk"] == ["active", "halted"]
         await other.message("performance")
         assert "market_update" not in {each["type"] for each in other.messages}
 
