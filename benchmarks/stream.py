@@ -34,6 +34,7 @@ KILL_EVERY_S = 8.0
 ROWS_BACK = 25_000
 """Of four messages each, as each of them trades."""
 _AFTER_A_KILL_S = 10.0
+_LOOK_S = 0.05
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _SENT, _SEQUENCE = re.compile(rb'"sent":([0-9.]+)'), re.compile(rb'"sequence":([0-9]+)')
 
@@ -188,7 +189,9 @@ async def _measured(
         after = _replica().memory_info().rss
         kills: list[float] = []
         await _post_steadily(http, seconds, rate, (kill_every_s, kills))
-        await asyncio.sleep(_AFTER_A_KILL_S)
+        last = await _last_posted(http)
+        with suppress(TimeoutError):
+            await _until(lambda: all(each.received.sequences[-1:] == [last] for each in listening), 60.0)
         note("clients that read", clients, "clients")
         note(
             f"p99 of delivery, {rate:g} messages/s, no kill",
@@ -203,7 +206,6 @@ async def _measured(
             ]), "ms", 300.0,
         )  # fmt: skip
         note("kills of the replica", len(kills), "kills")
-        last = max(each.received.sequences[-1] for each in listening)
         note(
             "messages missing",
             sum(_holes(each.received.sequences, last) for each in listening),
@@ -260,6 +262,12 @@ async def _post_steadily(
     return began, time.time()
 
 
+async def _last_posted(http: httpx.AsyncClient) -> int:
+    """The sequence of the last signal: there is one portfolio, so its rows are those of the shard."""
+    rows: int = (await http.get("/performance")).raise_for_status().json()["signals"]
+    return 4 * (rows - 1) + 1
+
+
 async def _resume(port: int, clients: int) -> float:
     began = time.perf_counter()
     coming = [Client(port, "lines=true", 0) for _ in range(clients)]
@@ -281,14 +289,16 @@ async def _drip(port: int) -> None:
         f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
     )
     with suppress(OSError):
-        while await reader.read(1):
+        while await reader.read(1):  # noqa: ASYNC110 - it waits for nothing
             await asyncio.sleep(1.0)
 
 
 async def _until(there: Callable[[], bool], within_s: float = 600.0) -> None:
-    async with asyncio.timeout(within_s):
-        while not there():  # noqa: ASYNC110 - over many clients
-            await asyncio.sleep(0.05)
+    for _ in range(int(within_s / _LOOK_S)):
+        if there():
+            return
+        await asyncio.sleep(_LOOK_S)
+    raise TimeoutError
 
 
 def _replica() -> psutil.Process:
@@ -321,7 +331,7 @@ def main() -> None:
     parser.add_argument("--kill-every", type=float, default=KILL_EVERY_S)
     given = parser.parse_args()
     for figure in measure(given.clients, given.seconds, given.rate, given.kill_every):
-        print(figure)
+        print(f"{figure.what}: {figure.shown}  {figure.asked}")
 
 
 if __name__ == "__main__":

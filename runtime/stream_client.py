@@ -60,7 +60,7 @@ class Stream:
         self._names = {"types": types, "symbols": symbols, "portfolios": portfolios}
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """The messages; raises `ServiceError` where the service does not answer, or not to this."""
+        """The messages, without an end; raises `ServiceError` where the service does not answer, or not to this."""
         from websockets.asyncio.client import connect  # noqa: PLC0415 - whoever does not listen needs none of it
         from websockets.exceptions import ConnectionClosed, InvalidHandshake  # noqa: PLC0415
 
@@ -91,12 +91,12 @@ class Stream:
         from anyio.from_thread import start_blocking_portal  # noqa: PLC0415 - as above
 
         with start_blocking_portal() as portal:
-            messages = aiter(self)
-            while True:
-                try:
+            messages: Any = aiter(self)
+            try:
+                while True:
                     yield portal.call(anext, messages)
-                except StopAsyncIteration:
-                    return
+            finally:
+                portal.call(messages.aclose)
 
     def _query(self) -> str:
         asked = {name: ",".join(given) for name, given in self._names.items() if given}

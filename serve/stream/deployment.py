@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.runtime.bootstrap import build_stores
-from raysignal.runtime.clients import connect_feeds
+from raysignal.runtime.clients import connect_feeds, connect_pipelines
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials, refuse_open_door
@@ -42,7 +42,12 @@ class StreamReplica:
         portfolios = PortfolioClient.connect(settings)
         name = serve.get_replica_context().replica_id.unique_id
         source = ServiceSource(
-            name, portfolios, build_stores(settings).blobs, settings.journal.shards, connect_feeds(settings)
+            name,
+            portfolios,
+            build_stores(settings).blobs,
+            settings.journal.shards,
+            connect_feeds(settings),
+            connect_pipelines(settings),
         )
         self._hub = StreamHub(source, settings.stream, now_us=_now_us, clock=time.monotonic)
         log = open_log(log_path)

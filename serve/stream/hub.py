@@ -8,6 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -31,6 +32,23 @@ _TICK_S = 1.0
 _END = 2**60
 
 
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """Something as it stands.
+
+    Attributes:
+        kind: the type of the message that tells it.
+        name: what it is, among those of its kind.
+        symbol: what it is about; None: about no one.
+        values: the message.
+    """
+
+    kind: str
+    name: str
+    symbol: str | None
+    values: Mapping[str, Any]
+
+
 class LiveSource(StreamSource, Protocol):
     """Where rows are, and what is only sent live."""
 
@@ -40,8 +58,8 @@ class LiveSource(StreamSource, Protocol):
     async def report(self, counts: Mapping[str, int]) -> None:
         """Keep what this replica has counted, for whoever reads the metrics."""
 
-    async def market(self) -> Sequence[Mapping[str, Any]]:
-        """What the live feeds see, one a symbol; `symbol` is among its fields."""
+    async def states(self) -> Sequence["LiveState"]:
+        """What is told whenever it changed: what live feeds see, and what pipelines may trade."""
 
 
 class StreamHub:
@@ -82,7 +100,7 @@ class StreamHub:
         self._tasks: list[asyncio.Task[None]] = []
         self._beat_at = 0.0
         self._traded: dict[str, int] = {}
-        self._seen: dict[str, Mapping[str, Any]] = {}
+        self._told: dict[tuple[str, str], LiveState] = {}
         self._trouble: str | None = None
 
     @asynccontextmanager
@@ -131,7 +149,7 @@ class StreamHub:
         return StreamMessage(None, 0, kind, *about, orjson.dumps(told, default=str).decode())
 
     async def tick(self) -> None:
-        """What is due by the clock: slow clients are closed; heartbeats, figures and the market are told."""
+        """What is due by the clock: slow clients are closed; heartbeats, figures and states are told."""
         now_s = self.clock()
         for session in self.sessions:
             self._judge(session, now_s)
@@ -139,7 +157,7 @@ class StreamHub:
             self._beat_at = now_s
             self.publish([self.live_message("heartbeat")])
         await self._tell_figures()
-        await self._tell_market()
+        await self._tell_states()
         await self._report()
 
     async def _report(self) -> None:
@@ -165,7 +183,7 @@ class StreamHub:
         self.recent = RecentMessages(self.settings.recent_bytes)
         for shard, end in zip(shards, ends, strict=True):
             self.recent.begin(shard, sequence_of(end, -1))
-        self._beat_at = self.clock()
+        self._beat_at, self._told = self.clock(), {}
         self._tasks = [asyncio.create_task(self._follow(shard, end)) for shard, end in enumerate(ends)]
         self._tasks.append(asyncio.create_task(self._tick_on()))
 
@@ -218,17 +236,16 @@ class StreamHub:
             else:
                 self.publish([self.live_message("performance", about=(None, portfolio), **_without(figures))])
 
-    async def _tell_market(self) -> None:
-        """What the feeds see, where it changed."""
+    async def _tell_states(self) -> None:
+        """What changed of that."""
         try:
-            seen = await self._source.market()
+            states = await self._source.states()
         except RaysignalError:
             return
-        for update in seen:
-            name = str(update["name"])
-            if self._seen.get(name) != update:
-                self._seen[name] = update
-                self.publish([self.live_message("market_update", about=(update["symbol"], None), **update)])
+        for state in states:
+            if self._told.get((state.kind, state.name)) != state:
+                self._told[state.kind, state.name] = state
+                self.publish([self.live_message(state.kind, about=(state.symbol, None), **state.values)])
 
 
 def _without(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from raysignal.engine.portfolio.stream_rows import ShardTail, StreamRows
 PAGE_ROWS = 1024
 CHUNK_BYTES = 128 * 1024
 """Of messages that are sent together, about."""
-_PAGES_KEPT = 24
+_PAGES_KEPT = 16
 _INLINE_ROWS = 16
 
 

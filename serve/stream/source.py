@@ -12,12 +12,15 @@ from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.layout import owner, store_epoch
 from raysignal.engine.portfolio.stream_history import ShardHistory
 from raysignal.engine.portfolio.stream_rows import ShardTail, StreamRows
+from raysignal.serve.stream.hub import LiveState
 
 if TYPE_CHECKING:
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.pipeline_actors import Pipelines
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
 _REPORT_S = 5.0
+_OF_A_MARKET = ("bid", "ask", "last", "bar")
 
 
 class ServiceSource:
@@ -28,7 +31,7 @@ class ServiceSource:
         portfolios: the client of the portfolio actors.
         blobs: of the store.
         shards: of the store.
-        feeds: the client of the live feeds; None: there are none.
+        feeds, pipelines: the clients of the live feeds and pipelines; None: there are none.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class ServiceSource:
         blobs: BlobStore,
         shards: int,
         feeds: "Feeds | None" = None,
+        pipelines: "Pipelines | None" = None,
     ) -> None:
         self.shards = shards
         self._name = name
@@ -45,6 +49,7 @@ class ServiceSource:
         self._portfolios = portfolios
         self._blobs = blobs
         self._feeds = feeds
+        self._pipelines = pipelines
         self._histories = [ShardHistory(blobs, owner(shard, shards)) for shard in range(shards)]
         self._reading = asyncio.Lock()
 
@@ -79,12 +84,29 @@ class ServiceSource:
             with suppress(RaysignalError):
                 await self._portfolios.note_stream(self._name, dict(counts))
 
-    async def market(self) -> Sequence[Mapping[str, Any]]:
-        """What every feed says of each of its symbols."""
-        if self._feeds is None:
-            return []
-        return [
-            {"name": status["name"], "symbol": symbol, "health": status["health"]["state"], **seen}
-            for status in await self._feeds.statuses()
-            for symbol, seen in status.get("station", {}).get("symbols", {}).items()
-        ]
+    async def states(self) -> Sequence[LiveState]:
+        """What every feed says of each of its symbols, and every pipeline of its risk."""
+        found: list[LiveState] = []
+        if self._feeds is not None:
+            for status in await self._feeds.statuses():
+                for symbol, seen in status.get("station", {}).get("symbols", {}).items():
+                    values = {
+                        "name": status["name"], "symbol": symbol, "health": status["health"]["state"],
+                        **{name: seen[name] for name in _OF_A_MARKET},
+                    }  # fmt: skip
+                    found.append(LiveState("market_update", f"{status['name']} {symbol}", symbol, values))
+        if self._pipelines is not None:
+            for status in await self._pipelines.statuses():
+                with suppress(RaysignalError):  # one that does not run says nothing new
+                    risk = await self._pipelines.ask(status["name"], "risk")
+                    found.append(LiveState("risk", status["name"], None, _risk(risk)))
+        return found
+
+
+def _risk(risk: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a pipeline's risk is told: not its equity, which changes all the time."""
+    told = {name: risk[name] for name in ("pipeline", "state", "flatten", "who", "reason", "since")}
+    return told | {
+        "verdict": risk["verdicts"][-1] if risk["verdicts"] else None,
+        "alarm": risk["alarms"][-1] if risk["alarms"] else None,
+    }

@@ -15,7 +15,7 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.stream.app import StreamApp
-from raysignal.serve.stream.hub import StreamHub
+from raysignal.serve.stream.hub import LiveState, StreamHub
 from raysignal.serve.stream.source import ServiceSource
 from tests.support.one_replica import Desk, replica
 
@@ -32,7 +32,7 @@ class World:
     desk: Desk
     root: Path
     now_s: float = 100.0
-    market: list[dict[str, Any]] = field(default_factory=list)
+    states: list[LiveState] = field(default_factory=list)
 
     async def post(self, signals: Sequence[Signal]) -> None:
         """Have signals taken in."""
@@ -47,12 +47,12 @@ class World:
 
 
 class _Source(ServiceSource):
-    """With a market that a test makes up."""
+    """With states that a test makes up."""
 
     world: World | None = None
 
-    async def market(self) -> Sequence[dict[str, Any]]:
-        return [] if self.world is None else self.world.market
+    async def states(self) -> Sequence[LiveState]:
+        return [] if self.world is None else self.world.states
 
 
 @asynccontextmanager
@@ -68,6 +68,38 @@ async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
         made = World(hub, StreamApp(hub, Credentials.of(chosen)), found.desk, folder / "store")
         source.world = made
         yield made
+
+
+class BothShards:
+    """The desks of two shards as one: the first has the portfolio that is asked about."""
+
+    def __init__(self, *desks: Desk) -> None:
+        self._desks = desks
+
+    async def tail(self, shard: int, first: int, limit: int, wait_s: float) -> Any:
+        return await self._desks[shard].tail(0, first, limit, wait_s)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._desks[0], name)
+
+
+@asynccontextmanager
+async def two_shards(folder: Path) -> AsyncIterator[tuple[World, Desk]]:
+    """A broadcast over two shards, and the desk of the second."""
+    chosen = Settings(store=(folder / "first" / "store").as_uri())
+    stores = open_stores(chosen.store)
+    write_layout(stores, 1)
+    async with replica(folder / "first") as first, replica(folder / "second") as second:
+        both: Any = BothShards(first.desk, second.desk)
+        made: World
+        hub = StreamHub(
+            _Source("r1", both, stores.blobs, 2),
+            chosen.stream,
+            now_us=lambda: NOW_US,
+            clock=lambda: made.now_s,
+        )
+        made = World(hub, StreamApp(hub, Credentials.of(chosen)), first.desk, folder)
+        yield made, second.desk
 
 
 class SocketClient:

@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import hmac
 from typing import Any
@@ -301,3 +302,31 @@ def test_a_header_that_decides_something_is_given_once(name: bytes) -> None:
     assert headers_by_name(given) == {b"accept": b"b", name: b"1"}
     with pytest.raises(UnreadableInput, match=f"{name.decode()} comes 2 times"):
         headers_by_name([*given, (name, b"1")])
+
+
+def test_who_listens_says_the_key_by_header_or_subprotocol_or_later() -> None:
+    access = Credentials(b"key", None)
+    encoded = base64.urlsafe_b64encode(b"key").decode().rstrip("=")
+    assert access.admit_listener({b"authorization": b"Bearer key"})
+    assert access.admit_listener({}, ["raysignal", f"raysignal.key.{encoded}"])
+    assert not access.admit_listener({}, ["raysignal"])
+    access.check_key("key")
+    for refused in ("", "keys", "é"):
+        with pytest.raises(Unauthorized):
+            access.check_key(refused)
+    for protocol in ("raysignal.key.", "raysignal.key.!", "raysignal.key.c2VjcmV0"):
+        with pytest.raises(Unauthorized):
+            access.admit_listener({}, [protocol])
+    with pytest.raises(Unauthorized, match="takes signed signals only"):
+        Credentials(None, b"secret").check_key("secret")
+
+
+def test_without_a_secret_pages_of_other_programs_may_not_listen() -> None:
+    access = Credentials(None, None)
+    own = {b"host": b"localhost:8000"}
+    assert access.admit_listener(own)
+    assert access.admit_listener(own | {b"origin": b"http://localhost:8000"})
+    with pytest.raises(Forbidden, match="Origin is"):
+        access.admit_listener(own | {b"origin": b"https://elsewhere.example"})
+    with pytest.raises(Forbidden, match="Host is"):
+        access.admit_listener({b"host": b"elsewhere.example"})

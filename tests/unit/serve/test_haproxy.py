@@ -140,3 +140,18 @@ def test_a_folder_that_another_user_made_is_refused(tmp_path: Path) -> None:
     os.chown(tmp_path / "haproxy-serve", 65_534, 65_534)
     with pytest.raises(SystemExit, match="haproxy-serve; expected"):
         check_place(path)
+
+
+def test_a_stand_in_waits_for_the_first_client_of_the_broadcast_until_there_was_a_replica(
+    tmp_path: Path,
+) -> None:
+    stream = CONFIG.replace("backend http-raysignal\n", "backend http-raysignal-ws\n")
+    asleep = "".join(line for line in stream.splitlines(keepends=True) if "server replica" not in line)
+
+    def stand_ins(config: str) -> list[str]:
+        kept = own_config(config, tmp_path, connections=4096, per_client=512)
+        return [line.strip() for line in kept.splitlines() if line.endswith(" backup")]
+
+    assert stand_ins(asleep) == ["server fallback 127.0.0.1:30001 check backup"]
+    assert stand_ins(stream) == []
+    assert stand_ins(asleep) == []  # killed: clients come back to a new replica, not to the stand-in

@@ -25,7 +25,7 @@ from raysignal.engine.core.errors import (
     StoreUnavailable,
 )
 from raysignal.engine.journal.journal import Journal
-from raysignal.engine.journal.layout import write_layout
+from raysignal.engine.journal.layout import store_epoch, write_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import PREFIX, Settings, setting_fields, variable_of
@@ -326,3 +326,17 @@ def test_errors_of_two_stores_survive_the_way_between_processes():
 def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port(host: str) -> None:
     with pytest.raises(SettingsError, match=f"host is '{host}'.*RAYSIGNAL_HTTP__HOST"):
         refuse_used_port(host, free_port())
+
+
+def test_a_store_has_an_id_that_stays_and_another_store_has_another(tmp_path: Path) -> None:
+    first, second = (open_stores((tmp_path / name).as_uri()) for name in ("first", "second"))
+    with pytest.raises(StoreUnavailable, match="it is written when the store is opened"):
+        store_epoch(first.blobs)
+    write_layout(first, 1)
+    epoch = store_epoch(first.blobs)
+    write_layout(first, 1)
+    write_layout(second, 1)
+    assert store_epoch(first.blobs) == epoch != store_epoch(second.blobs)
+    (tmp_path / "second" / "state" / "epoch.json").write_text("[]")
+    with pytest.raises(JournalDamaged, match=r"state/epoch.json is b'\[\]'"):
+        store_epoch(second.blobs)

@@ -528,3 +528,32 @@ async def test_nothing_is_acknowledged_or_told_once_the_journal_was_removed_unde
     (tmp_path / "copy").rename(store)
     assert (await send(3)).standing.count == 4
     await mailbox.close()
+
+
+async def test_rows_are_handed_to_the_broadcast_once_they_are_durable(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.mailbox.ready()
+    await bench.mailbox.standings()
+    assert (await bench.mailbox.tail(0, 10, 0.0)).end == 0
+    bench.disk.hold(SEGMENT)
+
+    waiting = asyncio.ensure_future(bench.mailbox.tail(0, 10, 30.0))
+    call = asyncio.ensure_future(bench.send(0, 1))
+    await bench.held_up(SEGMENT)
+    late = asyncio.ensure_future(bench.mailbox.tail(1, 10, 0.0))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    assert not late.done()
+    bench.disk.release(SEGMENT)
+
+    await call
+    assert [(part.number, len(part.rows)) for part in (await waiting).parts] == [(0, 2)]
+    assert [(part.number, len(part.rows)) for part in (await late).parts] == [(1, 1)]
+
+
+async def test_replicas_of_the_broadcast_are_counted_together(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.mailbox.note_stream("a", {"clients": 2, "sent": 5})
+    await bench.mailbox.note_stream("b", {"clients": 1, "sent": 1})
+    await bench.mailbox.note_stream("a", {"clients": 3, "sent": 9})
+    assert bench.mailbox.observe()["stream"] == {"clients": 4, "sent": 10}

@@ -5,12 +5,14 @@ import base64
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.serve.stream.hub import LiveState
 from raysignal.serve.stream.log import PAGE_ROWS
-from tests.support.stream_clients import HOST, SocketClient, World, world
+from tests.support.stream_clients import HOST, SocketClient, World, two_shards, world
 from tests.unit.engine.portfolio.test_shard import a_signal, some
 
 KEY = {"http": {"api_key": "k" * 20}}
@@ -270,22 +272,48 @@ async def test_only_what_was_subscribed_to_is_sent_live_and_from_the_past(tmp_pa
             assert none.texts == all_of_it.texts
 
 
-async def test_figures_and_market_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
+async def test_figures_market_and_risk_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
     async with world(tmp_path) as made, made.socket() as client, made.socket("symbols=ETH") as other:
         await client.message("subscribed")
         await other.message("subscribed")
         await made.post(some(2))
         await client.sequence(6)
-        made.market = [{"name": "okx:BTC-USDT", "symbol": "BTC-USDT", "last": "100.5"}]
+        made.states = [
+            LiveState("market_update", "okx:BTC-USDT", "BTC", {"symbol": "BTC", "last": "100.5"}),
+            LiveState("risk", "spot", None, {"pipeline": "spot", "state": "active"}),
+        ]
         await made.hub.tick()
         await made.hub.tick()
         update = await client.message("market_update")
         figures = await client.message("performance")
-        assert (update["symbol"], update["last"], update["sequence"]) == ("BTC-USDT", "100.5", 8)
+        assert (update["symbol"], update["last"], update["sequence"]) == ("BTC", "100.5", 8)
         assert (figures["portfolio"], figures["signals"], figures["sequence"]) == ("baseline", 2, 8)
         assert len([each for each in client.messages if each["type"] == "market_update"]) == 1
+        made.states[1] = LiveState("risk", "spot", None, {"pipeline": "spot", "state": "halted"})
+        await made.hub.tick()
+        await other.until(lambda each: [told for told in each.messages if told.get("state") == "halted"])
+        assert [each["state"] for each in other.messages if each["type"] == "risk"] == ["active", "halted"]
         await other.message("performance")
         assert "market_update" not in {each["type"] for each in other.messages}
+
+
+async def test_each_shard_has_a_sequence_of_its_own_and_is_resumed_by_it(tmp_path: Path) -> None:
+    async with two_shards(tmp_path) as (made, second), made.socket() as live:
+        assert (await live.message("subscribed"))["since"] == {"0": 0, "1": 0}
+        await made.post(some(6))
+        await World(made.hub, made.app, second, tmp_path).post(some(4))
+        await live.until(lambda each: len([text for text in each.texts if '"signal"' in text[:18]]) == 10)
+        of_shards = [[text for text in live.texts if f'"shard":{shard},' in text] for shard in (0, 1)]
+        since = json.loads(of_shards[0][5])["sequence"]
+        query = quote(json.dumps({"0": since}))
+        async with made.socket(f"since={query}") as again:
+            await again.until(lambda each: len(each.texts) == len(live.texts) - 6)
+            assert [text for text in again.texts if '"shard":0,' in text] == of_shards[0][6:]
+            assert [text for text in again.texts if '"shard":1,' in text] == of_shards[1]
+        async with made.socket("since=3") as refused:
+            code, why = await refused.ended()
+            assert code == 4400
+            assert why.startswith("since is 3; expected a sequence for each of the 2 shards")
 
 
 async def test_a_store_that_does_not_answer_closes_who_needs_it_and_is_followed_again(tmp_path: Path) -> None:
