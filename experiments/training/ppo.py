@@ -14,6 +14,7 @@ import numpy as np
 import optax
 
 from raysignal.engine.core.arrays import Float64Array
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.training.environment import TrainingData
 from raysignal.experiments.training.network import FIXED, Parameters, new_parameters, unroll
 from raysignal.experiments.training.spec import TrainingSpec
@@ -66,7 +67,7 @@ def _round(state: LearnerState, spec: TrainingSpec, data: TrainingData) -> Learn
     resets[0] = True
     key = jax.random.fold_in(jax.random.key(state.seed), state.rounds)
     chosen, likelihood, values = _act(state.parameters, features, resets, key)
-    rewards = data.rewards(spec.policy, rows, np.asarray(chosen))
+    rewards = data.rewards(_charged(spec, state.rounds), rows, np.asarray(chosen))
     advantages, returns = generalised_advantages(rewards, np.asarray(values, np.float64))
     scale = float(advantages.std()) or 1.0
     advantages = (advantages - advantages.mean()) / scale
@@ -83,6 +84,16 @@ def _round(state: LearnerState, spec: TrainingSpec, data: TrainingData) -> Learn
     return replace(
         state, rounds=state.rounds + 1, parameters=parameters, optimiser=optimiser, earned=earned
     )
+
+
+def _charged(spec: TrainingSpec, rounds: int) -> Policy:
+    """The accounts' policy in a round: costs grow until the middle of the training, when they are what they are.
+
+    A policy that pays all of them from the beginning learns to do nothing before it has seen what there is to earn.
+    """
+    share = min(1.0, 2.0 * rounds / spec.iterations)
+    policy = spec.policy
+    return replace(policy, fee_bps=share * policy.fee_bps, slippage_bps=share * policy.slippage_bps)
 
 
 def generalised_advantages(rewards: Float64Array, values: Float64Array) -> tuple[Float64Array, Float64Array]:
