@@ -23,6 +23,7 @@ from raysignal.cli import (
     luck,
     market,
     memory,
+    model_training,
     pipeline,
     portfolios,
     query,
@@ -120,6 +121,7 @@ market.app.command("symbols", cls=Verb)(verb(market.SymbolsConfig, market.show_s
 market.app.command("download", cls=Verb)(verb(market.DownloadConfig, market.download))
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(memory.app, name="memory")
+app.add_typer(model_training.app, name="model")
 app.add_typer(store.app, name="store")
 app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))
 
