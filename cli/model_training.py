@@ -32,7 +32,7 @@ _run = partial(typer.Option, rich_help_panel="The run")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
+class TrainModelConfig:
     """What a policy is trained on, and how."""
 
     file: Annotated[
@@ -100,16 +100,16 @@ class TrainConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExportConfig:
+class ExportModelConfig:
     """Which policy becomes a model, and where."""
 
     run: Annotated[str, typer.Argument(metavar="RUN", help="A training, as raysignal runs list shows it.")]
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Of the model; not there yet, or empty.")
-    ]
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of the model; not there yet, or empty.")]
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Which policy; default: the one that earned most where it was trained."),
+        typer.Option(
+            metavar="N", help="Which policy; default: the one that earned most where it was trained."
+        ),
     ] = None
     name: Annotated[
         str, typer.Option(metavar="NAME", help="Of the model; letters, digits, and . _ + - within.")
@@ -118,11 +118,12 @@ class ExportConfig:
     json: options.Json = False
 
 
-def train(config: TrainConfig) -> None:
+def train(config: TrainModelConfig) -> None:
     """Train a recurrent policy on the prices of a file, and say what it is worth out of sample.
 
-    PPO with an LSTM, several times from other seeds; the accounts are the kernel's. Beside it stand cash, holding, the
-    same actions at other times, and the moving averages that were best where it was trained.
+    PPO with an LSTM, several times from other seeds; the accounts are the kernel's, long-short unless --side says
+    otherwise. Beside it stand cash, holding, the same actions at other times, and the moving averages that were best
+    where it was trained.
     """
     require_extras("model train", "experiments", "training")
     from raysignal.engine.journal.stores import open_stores
@@ -158,9 +159,7 @@ def train(config: TrainConfig) -> None:
         watching("rounds", output) as progress,
         resumable(run_id, "a policy could not be trained", stop, output),
     ):
-        done = run_training(
-            market, spec, blobs, run_id=run_id, provenance=file.provenance, progress=progress
-        )
+        done = run_training(market, spec, blobs, run_id=run_id, provenance=file.provenance, progress=progress)
     if config.json:
         output.json({"run_id": run_id, "store": settings.store, **done.metrics})
         return
@@ -172,7 +171,7 @@ def train(config: TrainConfig) -> None:
     output.say(f"export    raysignal model export {run_id} FOLDER")
 
 
-def _spec(config: TrainConfig, title: str) -> TrainingSpec:
+def _spec(config: TrainModelConfig, title: str) -> TrainingSpec:
     from raysignal.experiments.training.spec import TrainingSpec
 
     said = options.given(
@@ -211,7 +210,7 @@ def show_training(metrics: Mapping[str, Any], output: Output) -> None:
     output.table(rows_table(("seed", "where trained", "out of sample", "bp a bar", "trades"), seeds))
 
 
-def export(config: ExportConfig) -> None:
+def export(config: ExportModelConfig) -> None:
     """Write a trained policy as an ONNX model with its card, once ONNX Runtime says what JAX says."""
     require_extras("model export", "training", "inference")
     from raysignal.engine.journal.stores import open_stores
@@ -236,5 +235,5 @@ def export(config: ExportConfig) -> None:
     )
 
 
-app.command("train", cls=Verb)(verb(TrainConfig, train))
-app.command("export", cls=Verb)(verb(ExportConfig, export))
+app.command("train", cls=Verb)(verb(TrainModelConfig, train))
+app.command("export", cls=Verb)(verb(ExportModelConfig, export))

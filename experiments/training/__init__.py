@@ -1,4 +1,4 @@
-"""The trainer of recurrent policies: PPO with an LSTM on the project's kernel, judged out of sample, exported to ONNX."""
+"""The trainer of recurrent policies: PPO with an LSTM on the kernel, judged out of sample, exported to ONNX."""
 
 import os
 

@@ -141,7 +141,9 @@ def _first_known(known: BoolArray, names: tuple[str, ...], train_end: int) -> in
     """The bar from which on all is known."""
     for name, column in zip(names, known.T, strict=True):
         if not column[:train_end].any():
-            raise InvalidField("features", name, f"one that is known within the {train_end} bars that are trained on")
+            raise InvalidField(
+                "features", name, f"one that is known within the {train_end} bars that are trained on"
+            )
         late = column[np.argmax(column) :]
         if not late.all():
             row = int(np.argmax(column) + np.argmin(late))

@@ -1,14 +1,14 @@
 """What trained policies are worth out of sample, beside what needs no training.
 
-Beside cash, holding, the same actions at other times (each seed's own, shifted around by lot: as many trades, in as long
-spells), and the crossover of moving averages that was best where the policy was trained. All pay the same fees.
+Beside cash, holding, the same actions at other times (each seed's own, shifted around by lot: as many trades, in as
+long spells), and the crossover of moving averages that was best where the policy was trained. All pay the same fees.
 
 A policy is several seeds: its account is an equal share in each, and a difference's interval counts both how much bars
-vary, with their dependence, and how much seeds do. Something is shown where the interval of every difference is above 0:
-whoever beats nothing but those who trade too much has shown nothing.
+vary, with their dependence, and how much seeds do. Something is shown where the interval of every difference is above
+0: who earns more than those alone who trade too much has shown nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import hypot
 from typing import Any
@@ -17,8 +17,8 @@ import numpy as np
 
 from raysignal.agents.override.intervals import Interval, mean_interval
 from raysignal.engine.core.arrays import Float32Array, Float64Array, Int8Array
-from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.paired import detectable
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
@@ -28,7 +28,6 @@ from raysignal.experiments.sweeps.tables import ranks
 from raysignal.experiments.training.environment import ACTIONS, TrainingData, account
 from raysignal.experiments.training.spec import TrainingSpec
 
-CONTROLS = ("cash", "holding", "random timing", "the best SMA")
 SHIFTS = 100
 _FAST, _SLOW = (2, 3, 5, 8, 12, 20, 30, 50), (10, 20, 30, 50, 80, 120, 200)
 _BPS = 10_000.0
@@ -68,8 +67,11 @@ def evaluate(data: TrainingData, spec: TrainingSpec, trained: Sequence[TrainedSe
     market, policy, begin = data.market, spec.policy, data.test_begin
     acted = [decided(one.probabilities, policy) for one in trained]
     tested = [actions[begin - data.first :] for actions in acted]
-    accounts = [account(market, policy, actions, begin) for actions in tested]
-    seeds = np.stack([rows.signal_return for rows in accounts])
+    after = [account(market, policy, actions, begin) for actions in tested]
+    before = [
+        account(market, policy, actions[: data.train_end - data.first], data.first) for actions in acted
+    ]
+    seeds = np.stack([rows.signal_return for rows in after])
     n = seeds.shape[1]
     held = np.zeros(n, np.int8)
     held[0] = 1
@@ -82,8 +84,9 @@ def evaluate(data: TrainingData, spec: TrainingSpec, trained: Sequence[TrainedSe
     }
     against = {name: _compared(seeds - returns) for name, returns in controls.items()}
     own = seeds.mean(axis=0)
-    in_training = [
-        account(market, policy, actions[: data.train_end - data.first], data.first) for actions in acted
+    by_seed: list[dict[str, Any]] = [
+        {"seed": one.seed, "training": _account_figures(trained_on), "test": _account_figures(looked_at)}
+        for one, trained_on, looked_at in zip(trained, before, after, strict=True)
     ]
     metrics = {
         "kind": "training",
@@ -92,40 +95,36 @@ def evaluate(data: TrainingData, spec: TrainingSpec, trained: Sequence[TrainedSe
         "shown": all(one.above_zero for one in against.values()),
         "policy": _figures(own),
         "controls": {
-            name: _figures(returns)
-            | {"difference_bps": against[name].as_dict(), "detectable_bps": _detectable(against[name])}
+            name: {
+                **_figures(returns),
+                "difference_bps": against[name].as_dict(),
+                "detectable_bps": detectable(against[name].se, 1) if against[name].is_known else None,
+            }
             for name, returns in controls.items()
         },
         "grid": name,
-        "seeds": [
-            {
-                "seed": one.seed,
-                "training": _account_figures(before),
-                "test": _account_figures(after),
-                "earned": float(one.earned[-1]),
-            }
-            for one, before, after in zip(trained, in_training, accounts, strict=True)
-        ],
+        "seeds": by_seed,
+        "exported": max(by_seed, key=lambda one: one["training"]["total_return"])["seed"],
     }
-    metrics["exported"] = max(metrics["seeds"], key=lambda one: one["training"]["total_return"])["seed"]
-    by_seed = {f"seed {one.seed}": returns for one, returns in zip(trained, seeds, strict=True)}
-    return TrainingFindings(metrics, {"policy": own, **by_seed, **controls})
+    named = {f"seed {one.seed}": returns for one, returns in zip(trained, seeds, strict=True)}
+    return TrainingFindings(metrics, {"policy": own, **named, **controls})
 
 
-def sentence(metrics: dict[str, Any]) -> str:
+def sentence(metrics: Mapping[str, Any]) -> str:
     """What was shown, or that nothing was."""
     differences = {name: one["difference_bps"] for name, one in metrics["controls"].items()}
     if metrics["shown"]:
         nearest = min(differences, key=lambda name: differences[name]["estimate"])
         one = differences[nearest]
         return (
-            f"Out of sample the policy earned more than {_names(differences)}: {one['estimate']:+.2f} bp a bar more than "
-            f"{nearest}, the nearest of them (95 % interval {one['low']:+.2f} to {one['high']:+.2f})."
+            f"Out of sample the policy earned more than {_names(differences)}: {one['estimate']:+.2f} bp a bar more "
+            f"than {nearest}, the nearest of them (95 % interval {one['low']:+.2f} to {one['high']:+.2f})."
         )
     not_beaten = [name for name, one in differences.items() if one["low"] is None or one["low"] <= 0.0]
     worse = [name for name, one in differences.items() if one["high"] is not None and one["high"] < 0.0]
     lost = f"; it earned less than {_names(worse)}" if worse else ""
-    return f"Nothing is shown: out of sample the policy did not earn more than {_names(not_beaten)} beyond chance{lost}."
+    no_more = f"the policy did not earn more than {_names(not_beaten)} beyond chance"
+    return f"Nothing is shown: out of sample {no_more}{lost}."
 
 
 def best_of_grid(data: TrainingData, policy: Policy) -> tuple[Int8Array, str]:
@@ -184,10 +183,6 @@ def _compared(differences: Float64Array) -> Interval:
     )
 
 
-def _detectable(found: Interval) -> float | None:
-    return detectable(found.se, 1) if found.is_known else None
-
-
 def _figures(returns: Float64Array) -> dict[str, float]:
     growth = np.cumprod(1.0 + returns)
     peak = np.maximum.accumulate(np.maximum(growth, 1.0))
@@ -198,10 +193,10 @@ def _figures(returns: Float64Array) -> dict[str, float]:
     }
 
 
-def _account_figures(rows: LedgerRows) -> dict[str, Any]:
+def _account_figures(rows: LedgerRows) -> dict[str, float]:
     return _figures(rows.signal_return) | {"trades": int(np.count_nonzero(rows.fill_quantity))}
 
 
-def _names(names: Any) -> str:
+def _names(names: Iterable[str]) -> str:
     listed = list(names)
     return listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} and {listed[-1]}"

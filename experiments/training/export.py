@@ -122,7 +122,8 @@ def graph_of(parameters: Parameters) -> bytes:
     )  # fmt: skip
     options: dict[str, dict[str, int]] = {"Split": {"axis": 1}, "Softmax": {"axis": 1}}
     nodes = [
-        helper.make_node(kind, given.split(), made.split(), **options.get(kind, {})) for kind, given, made in steps
+        helper.make_node(kind, given.split(), made.split(), **options.get(kind, {}))
+        for kind, given, made in steps
     ]
     widths = {"features": features, "h": hidden, "c": hidden}
     answers = {"probabilities": len(NAMES), "h_out": hidden, "c_out": hidden}

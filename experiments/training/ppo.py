@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman and others, 2017) of the recurrent policy, one seed at a time, on one core.
 
-A round draws episodes side by side, lets the policy act in all of them at once, has the kernel say what that earned, and
-learns from whole episodes, so that gradients go through the LSTM's memory. Rounds draw from generators of their own
+A round draws episodes side by side, lets the policy act in all of them at once, has the kernel say what that earned,
+and learns from whole episodes, so that gradients go through the LSTM's memory. Rounds draw from generators of their own
 (seed, round): where a training is cut into pieces decides nothing.
 """
 
@@ -81,9 +81,7 @@ def _round(state: LearnerState, spec: TrainingSpec, data: TrainingData) -> Learn
     )  # fmt: skip
     parameters, optimiser = _improve(state.parameters, state.optimiser, batch, order)
     earned = (*state.earned, float(rewards.sum(axis=0).mean()))
-    return replace(
-        state, rounds=state.rounds + 1, parameters=parameters, optimiser=optimiser, earned=earned
-    )
+    return replace(state, rounds=state.rounds + 1, parameters=parameters, optimiser=optimiser, earned=earned)
 
 
 def _charged(spec: TrainingSpec, rounds: int) -> Policy:

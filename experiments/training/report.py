@@ -12,6 +12,7 @@ from raysignal.experiments.report import leaves, template, title_of
 from raysignal.experiments.training.evaluation import TrainingFindings, sentence
 
 _SIZE = (6.0, 3.2)
+_LEARNING = "A round's episodes, in standard deviations of a bar's return; a line a seed. Costs grow until the middle."
 _COLOURS = {"policy": "#2f7fd1", "holding": "#8a8f98", "random timing": "#c0529b", "the best SMA": "#d9822b"}
 
 
@@ -30,8 +31,7 @@ def make_training_report(
     drawn = [
         ("Accounts out of sample", "The beginning is 1; the thin lines are the seeds.",
          lambda figure: _draw_accounts(figure.subplots(), findings.returns, at_us)),
-        ("Learning", "What a round's episodes earned while the policy tried things out, in standard deviations of a "
-         "bar's return; a line a seed.", lambda figure: _draw_learning(figure.subplots(), earned)),
+        ("Learning", _LEARNING, lambda figure: _draw_learning(figure.subplots(), earned)),
     ]  # fmt: skip
     return template("training.html").render(
         title=title_of(manifest),
@@ -39,7 +39,9 @@ def make_training_report(
         about=f"{len(metrics['seeds'])} seeds, trained on {bars['trained']:,d} bars of {metrics['symbol']} and looked "
         f"at on the {bars['tested']:,d} at the end.",
         metrics=metrics,
-        charts=[{"title": title, "note": note, "svg": charts.svg(_SIZE, draw)} for title, note, draw in drawn],
+        charts=[
+            {"title": title, "note": note, "svg": charts.svg(_SIZE, draw)} for title, note, draw in drawn
+        ],
         provenance=list(leaves(manifest)),
     )
 
@@ -47,7 +49,7 @@ def make_training_report(
 def _draw_accounts(axes: Any, returns: Mapping[str, Float64Array], at_us: Int64Array) -> None:
     instants = [datetime.fromtimestamp(stamp / 1e6, UTC) for stamp in at_us.tolist()]
     for name, values in returns.items():
-        level = np.cumprod(1.0 + values)
+        level = np.asarray(np.cumprod(1.0 + values), np.float64)
         rows = charts.visible(level)
         across = [instants[row] for row in rows]
         if name in _COLOURS:

@@ -1,11 +1,11 @@
 """A training over Ray: seeds side by side, each kept when it is done, so a run that was stopped goes on.
 
 <store>/experiments/<run_id>/config.json             what was asked for, written first
-<store>/experiments/<run_id>/seeds/<seed>.npz        a policy that is trained: its parameters, and what it says of all bars
+<store>/experiments/<run_id>/seeds/<seed>.npz        a policy that is trained: parameters, and what it says of all bars
 <store>/experiments/<run_id>/returns.parquet metrics.json report.html manifest.json
 
-A seed is a chain of tasks, some rounds each, that hand the policy on: any worker goes on with it, and how many there are
-decides nothing. Why seeds are side by side and not environments is in docs/decisions.
+A seed is a chain of tasks, some rounds each, that hand the policy on: any worker goes on with it, and how many there
+are decides nothing. Why seeds are side by side and not environments is in docs/decisions.
 """
 
 import io
@@ -112,44 +112,35 @@ def read_seed(blobs: BlobStore, run_id: str, seed: int) -> tuple[TrainedSeed, di
 def _trained(spec: TrainingSpec, data: TrainingData, seeds: list[int]) -> Any:
     """Seed, rounds that were done, and its file where it is trained, as they are done."""
     given = ray.put((spec, data))
-    begin, go_on, end = (
-        ray.remote(num_cpus=1, max_retries=-1)(task) for task in (_begin, _go_on, _end)
-    )  # fmt: skip
+    work: Any = ray.remote(num_cpus=1, max_retries=-1)(_task)
     tasks: dict[Any, tuple[int, int, bool]] = {}
     for seed in seeds:
-        state = begin.remote(given, seed)
+        state = None
         for first in range(0, spec.iterations, ROUNDS):
             rounds = min(ROUNDS, spec.iterations - first)
-            state = go_on.remote(given, state, rounds)
-            tasks[state] = seed, rounds, False
-        tasks[end.remote(given, state)] = seed, 0, True
+            last = first + rounds == spec.iterations
+            state = work.remote(given, seed, state, rounds, last)
+            tasks[state] = seed, rounds, last
     while tasks:
         for reference in ray.wait([*tasks], timeout=0.5)[0]:
-            seed, rounds, ended = tasks.pop(reference)
-            # Of a policy on its way nothing is fetched, but that it did not fail.
-            yield seed, rounds, ray.get(reference) if ended else None
+            seed, rounds, last = tasks.pop(reference)
+            # Nothing is fetched of a policy on its way; what stopped it is what its last task says.
+            yield seed, rounds, ray.get(reference) if last else None
 
 
-def _begin(given: Any, seed: int) -> Any:
-    from raysignal.experiments.training.ppo import new_learner  # noqa: PLC0415 - imports JAX, on workers alone
+def _task(given: Any, seed: int, state: Any, rounds: int, last: bool) -> Any:
+    """Some rounds of a seed, the first ones without a state: the state after them, or the file of its policy."""
+    from raysignal.experiments.training.network import probabilities  # noqa: PLC0415 - imports JAX, on workers alone
+    from raysignal.experiments.training.ppo import learn, new_learner  # noqa: PLC0415 - as above
 
-    return new_learner(*given, seed)
-
-
-def _go_on(given: Any, state: Any, rounds: int) -> Any:
-    from raysignal.experiments.training.ppo import learn  # noqa: PLC0415 - as above
-
-    return learn(state, *given, rounds)
-
-
-def _end(given: Any, state: Any) -> bytes:
-    """The file of a policy."""
-    from raysignal.experiments.training.network import probabilities  # noqa: PLC0415 - as above
-
-    _, data = given
+    spec, data = given
+    state = learn(new_learner(spec, data, seed) if state is None else state, spec, data, rounds)
+    if not last:
+        return state
     said = probabilities(state.parameters, data.features[data.first :], data.resets[data.first :])
+    arrays: dict[str, Any] = {"probabilities": said, "earned": np.array(state.earned), **state.parameters}
     out = io.BytesIO()
-    np.savez(out, probabilities=said, earned=np.array(state.earned), **state.parameters)
+    np.savez(out, **arrays)
     return out.getvalue()
 
 
