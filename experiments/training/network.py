@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from raysignal.engine.core.arrays import BoolArray, Float32Array
+from raysignal.engine.core.arrays import BoolArray, Float32Array, Float64Array
 
 Parameters = dict[str, Any]
 """float32 arrays by name: input [F, 4H], recurrent [H, 4H], bias [4H], policy [H, 3], policy_bias [3], value [H, 1],
@@ -29,20 +29,27 @@ _SMALL = 0.01  # of the policy's head at the beginning, so that all actions are 
 
 def new_parameters(seed: int, mean: Float32Array, scale: Float32Array, hidden: int) -> Parameters:
     """Those that a training begins with: orthogonal recurrence, forget gates open, all actions alike."""
-    keys = jax.random.split(jax.random.key(seed), 4)
-    wide, square = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
-    recurrent = [square(key, (hidden, hidden)) for key in jax.random.split(keys[1], 4)]
-    return {
-        "input": wide(keys[0], (len(mean), 4 * hidden)),
-        "recurrent": jnp.concatenate(recurrent, axis=1),
-        "bias": jnp.zeros(4 * hidden).at[hidden : 2 * hidden].set(1.0),
-        "policy": _SMALL * wide(keys[2], (hidden, _ACTIONS)),
-        "policy_bias": jnp.zeros(_ACTIONS),
-        "value": wide(keys[3], (hidden, 1)),
-        "value_bias": jnp.zeros(1),
-        "mean": jnp.asarray(mean),
-        "scale": jnp.asarray(scale),
+    draws = np.random.default_rng(seed)
+
+    def uniform(rows: int, columns: int) -> Float64Array:
+        bound = (6.0 / (rows + columns)) ** 0.5  # Glorot and Bengio, 2010
+        return draws.uniform(-bound, bound, (rows, columns))
+
+    rotations = [np.linalg.qr(draws.standard_normal((hidden, hidden)))[0] for _ in range(4)]
+    bias = np.zeros(4 * hidden)
+    bias[hidden : 2 * hidden] = 1.0
+    drawn = {
+        "input": uniform(len(mean), 4 * hidden),
+        "recurrent": np.concatenate(rotations, axis=1),
+        "bias": bias,
+        "policy": _SMALL * uniform(hidden, _ACTIONS),
+        "policy_bias": np.zeros(_ACTIONS),
+        "value": uniform(hidden, 1),
+        "value_bias": np.zeros(1),
+        "mean": mean,
+        "scale": scale,
     }
+    return {name: np.asarray(value, np.float32) for name, value in drawn.items()}
 
 
 def unroll(parameters: Parameters, features: Any, resets: Any) -> tuple[Any, Any]:

@@ -65,8 +65,7 @@ def _round(state: LearnerState, spec: TrainingSpec, data: TrainingData) -> Learn
     rows = data.draw(spec.episodes, spec.episode_bars, draws)
     features, resets = data.features[rows], data.resets[rows].copy()
     resets[0] = True
-    key = jax.random.fold_in(jax.random.key(state.seed), state.rounds)
-    chosen, likelihood, values = _act(state.parameters, features, resets, key)
+    chosen, likelihood, values = _act(state.parameters, features, resets, state.seed, state.rounds)
     rewards = data.rewards(_charged(spec, state.rounds), rows, np.asarray(chosen))
     advantages, returns = generalised_advantages(rewards, np.asarray(values, np.float64))
     scale = float(advantages.std()) or 1.0
@@ -114,9 +113,11 @@ def _learnt(parameters: Parameters) -> Parameters:
     return {name: value for name, value in parameters.items() if name not in FIXED}
 
 
-def _choose(parameters: Parameters, features: Any, resets: Any, key: Any) -> tuple[Any, Any, Any]:
+def _choose(
+    parameters: Parameters, features: Any, resets: Any, seed: int, rounds: int
+) -> tuple[Any, Any, Any]:
     logits, values = unroll(parameters, features, resets)
-    chosen = jax.random.categorical(key, logits[:-1])
+    chosen = jax.random.categorical(jax.random.fold_in(jax.random.key(seed), rounds), logits[:-1])
     return chosen, _likelihood(logits[:-1], chosen), values
 
 
