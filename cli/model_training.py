@@ -130,6 +130,7 @@ def train(config: TrainModelConfig) -> None:
     from raysignal.experiments.result_files import REPORT, blob_name
     from raysignal.experiments.runs import new_run_id
     from raysignal.experiments.sweeps.market import market_named, markets_of
+    from raysignal.experiments.training.environment import TrainingData
     from raysignal.experiments.training.running import run_training
 
     settings = options.configured(store=config.store, ray_address=config.ray_address)
@@ -143,13 +144,12 @@ def train(config: TrainModelConfig) -> None:
         given.path, given.reading, settings, skip=config.on_error == "skip", accept_jump=config.accept_price_jump,
         output=output, prices_only=True,
     )  # fmt: skip
-    market = market_named(config.symbol, markets_of(file.batch))
     with reading_options():
-        spec.check(market)
+        data = TrainingData.of(market_named(config.symbol, markets_of(file.batch)), spec)
     output.say(f"prices    {file.sentence}")
     blobs = open_stores(settings.store).blobs
     if config.run_id is None:
-        run_id = new_run_id(time.time_ns() // 1000, spec.config(market))
+        run_id = new_run_id(time.time_ns() // 1000, spec.config(data.market))
     else:
         run_id = run_to_go_on_with(blobs, config.run_id)
     output.say(f"run       {run_id} in {escape(settings.store)}")
@@ -159,7 +159,7 @@ def train(config: TrainModelConfig) -> None:
         watching("rounds", output) as progress,
         resumable(run_id, "a policy could not be trained", stop, output),
     ):
-        done = run_training(market, spec, blobs, run_id=run_id, provenance=file.provenance, progress=progress)
+        done = run_training(data, spec, blobs, run_id=run_id, provenance=file.provenance, progress=progress)
     if config.json:
         output.json({"run_id": run_id, "store": settings.store, **done.metrics})
         return

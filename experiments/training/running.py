@@ -32,7 +32,6 @@ from raysignal.experiments.result_files import (
     read_json,
 )
 from raysignal.experiments.runs import fingerprint, open_run
-from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.training.environment import TrainingData
 from raysignal.experiments.training.evaluation import TrainedSeed, TrainingFindings, evaluate
 from raysignal.experiments.training.report import make_training_report
@@ -53,7 +52,7 @@ class TrainingResult:
 
 
 def run_training(
-    market: Market,
+    data: TrainingData,
     spec: TrainingSpec,
     blobs: BlobStore,
     *,
@@ -64,7 +63,7 @@ def run_training(
     """Train the seeds that are not there yet, and write the results: on this process's Ray, or on one of its own.
 
     Args:
-        market: the bars.
+        data: a market, as `TrainingData.of` gives it with this `spec`.
         spec: what is asked for.
         blobs: where the run is kept.
         run_id: its name; what is there already under it is not trained again.
@@ -72,11 +71,9 @@ def run_training(
         progress: called with the rounds that are done, and how many there will be, of all seeds.
 
     Raises:
-        InvalidField: too few bars, or a feature that is not known.
         Conflict: the id belongs to a run of something else.
     """
-    data = TrainingData.of(market, spec)
-    config = spec.config(market)
+    config = spec.config(data.market)
     if open_run(blobs, run_id, config).finished:
         return TrainingResult(run_id, read_json(blobs, run_id, METRICS), 0)
     seeds = range(spec.seed, spec.seed + spec.seeds)

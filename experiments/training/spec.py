@@ -69,10 +69,6 @@ class TrainingSpec:
         test = max(1, round(self.test * n))
         return walk_forward(n, n - test, test, purge=self.embargo)[0]
 
-    def check(self, market: Market) -> None:
-        """Refuse a market that is too short."""
-        self.fold(market)
-
     def config(self, market: Market) -> dict[str, Any]:
         """What decides the results, in plain values; no path, no clock, no number of workers."""
         own = {name: getattr(self, name) for name in (*_WHOLE, "test", "title")}

@@ -23,9 +23,7 @@ POLICIES = st.builds(
     weight=st.floats(0.1, 1.0),
     fill=st.sampled_from(["signal", "next"]),
 )
-STEPS = st.lists(
-    st.tuples(st.floats(-0.05, 0.05), st.sampled_from([-1, 0, 1])), min_size=1, max_size=40
-)
+STEPS = st.lists(st.tuples(st.floats(-0.05, 0.05), st.sampled_from([-1, 0, 1])), min_size=1, max_size=40)
 
 
 @given(policy=POLICIES, steps=STEPS, begin=st.integers(0, 3))

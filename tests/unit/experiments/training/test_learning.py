@@ -97,7 +97,9 @@ def test_a_random_walk_gives_nothing_to_claim():
     walked = train(market(3_000, seed=4), SHORT)
     found = evaluate(walked.data, SHORT, walked.seeds)
     assert not found.metrics["shown"]
-    assert sentence(found.metrics).startswith("Nothing is shown: out of sample the policy did not earn more than ")
+    assert sentence(found.metrics).startswith(
+        "Nothing is shown: out of sample the policy did not earn more than "
+    )
 
 
 def test_however_a_training_is_cut_its_bytes_are_the_same(planted):
@@ -119,7 +121,8 @@ def test_advantages_are_the_discounted_sums_of_errors():
     advantages, targets = generalised_advantages(rewards, values)
     errors = rewards + DISCOUNT * values[1:] - values[:-1]
     slow = [
-        sum((DISCOUNT * TRACE) ** (later - step) * errors[later] for later in range(step, 6)) for step in range(6)
+        sum((DISCOUNT * TRACE) ** (later - step) * errors[later] for later in range(step, 6))
+        for step in range(6)
     ]
     assert advantages == pytest.approx(np.array(slow))
     assert targets == pytest.approx(np.array(slow) + values[:-1])
@@ -171,7 +174,11 @@ def test_a_graph_that_says_something_else_is_not_exported(finished, planted):
 
 @pytest.mark.parametrize(
     ("run", "seed", "said"),
-    [("x", None, "there is no run 'x'"), ("r", 9, "seed is 9; expected one of 0, 1, 2"), ("r", 0, "folder is ")],
+    [
+        ("x", None, "there is no run 'x'"),
+        ("r", 9, "seed is 9; expected one of 0, 1, 2"),
+        ("r", 0, "folder is "),
+    ],
 )
 def test_what_cannot_be_exported_is_a_sentence_and_nothing_is_written(finished, tmp_path, run, seed, said):
     from raysignal.experiments.training.export import export_model
