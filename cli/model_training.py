@@ -212,7 +212,7 @@ def show_training(metrics: Mapping[str, Any], output: Output) -> None:
 
 def export(config: ExportModelConfig) -> None:
     """Write a trained policy as an ONNX model with its card, once ONNX Runtime says what JAX says."""
-    require_extras("model export", "training", "inference")
+    require_extras("model export", "experiments", "training", "inference")
     from raysignal.engine.journal.stores import open_stores
     from raysignal.experiments.training.export import export_model
 
