@@ -22,7 +22,6 @@ from raysignal.serve.shutdown import ShutdownSignal
 
 if TYPE_CHECKING:
     from raysignal.experiments.monte_carlo.running import MonteCarloResult
-    from raysignal.experiments.sweeps.market import Market
     from raysignal.runtime.settings import Settings
 
 _account = partial(typer.Option, rich_help_panel="Whose luck")
@@ -92,7 +91,7 @@ def luck(config: LuckConfig) -> None:
     from raysignal.experiments.monte_carlo.paths import MonteCarloSpec, source_of
     from raysignal.experiments.monte_carlo.running import run_luck
     from raysignal.experiments.runs import new_run_id
-    from raysignal.experiments.sweeps.market import markets_of
+    from raysignal.experiments.sweeps.market import market_named, markets_of
 
     settings = options.configured(store=config.store, ray_address=config.ray_address)
     output = Output(config.json)
@@ -112,7 +111,7 @@ def luck(config: LuckConfig) -> None:
         config.file, config.reading, settings, skip=config.on_error == "skip", accept_jump=config.accept_price_jump,
         output=output, prices_only=strategy is not None,
     )  # fmt: skip
-    market = _market(config, markets_of(file.batch))
+    market = market_named(config.symbol, markets_of(file.batch))
     output.say(f"prices    {file.sentence}")
     source = source_of(market, strategy, spec)
     blobs = open_stores(settings.store).blobs
@@ -138,17 +137,6 @@ def luck(config: LuckConfig) -> None:
         output.json({"run_id": run_id, "store": settings.store, **done.metrics})
         return
     _show(done, settings, output)
-
-
-def _market(config: LuckConfig, markets: tuple[Market, ...]) -> Market:
-    named = {market.symbol: market for market in markets}
-    if config.symbol is None:
-        if len(markets) > 1:
-            raise InvalidField("symbol", "not given", f"one of {', '.join(named)}")
-        return markets[0]
-    if config.symbol not in named:
-        raise InvalidField("symbol", config.symbol, f"one of {', '.join(named)}")
-    return named[config.symbol]
 
 
 def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:

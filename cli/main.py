@@ -26,6 +26,7 @@ from raysignal.cli import (
     market,
     memory,
     model,
+    model_training,
     parity,
     pipeline,
     portfolios,
@@ -126,6 +127,8 @@ market.app.command("symbols", cls=Verb)(verb(market.SymbolsConfig, market.show_s
 market.app.command("download", cls=Verb)(verb(market.DownloadConfig, market.download))
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(memory.app, name="memory")
+model.app.command("train", cls=Verb)(verb(model_training.TrainModelConfig, model_training.train))
+model.app.command("export", cls=Verb)(verb(model_training.ExportModelConfig, model_training.export))
 app.add_typer(model.app, name="model")
 app.add_typer(store.app, name="store")
 app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))

@@ -97,7 +97,7 @@ def show_run(config: ShowConfig) -> None:
 
 
 def _show_other(run: Run, store: str, output: Output) -> None:
-    """What came out of a sweep or of drawn paths."""
+    """What came out of a sweep, of drawn paths or of a training."""
     from raysignal.experiments.result_files import blob_name
 
     place = store.removeprefix("file://") + "/" + blob_name(run.run_id, "")
@@ -127,6 +127,10 @@ def _show_other(run: Run, store: str, output: Output) -> None:
     if run.kind == "luck":
         rows = [[name, spread["mean"], spread["error"]] for name, spread in run.metrics["figures"].items()]
         output.table(rows_table(("figure", "mean", "error"), rows))
+    if run.kind == "training":
+        from raysignal.cli.model_training import show_training
+
+        show_training(run.metrics, output)
     output.say(f"files     {escape(place)}")
 
 

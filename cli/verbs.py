@@ -116,6 +116,7 @@ EXTRAS = {
     "feeds": ("alembic", "psutil", "psycopg", "redis", "sqlalchemy", "websockets"),
     "experiments": ("arch", "jinja2", "matplotlib", "optuna", "scipy"),
     "inference": ("onnxruntime",),
+    "training": ("jax", "onnx", "optax"),
 }
 """The modules that each extra of the package brings."""
 
@@ -141,4 +142,5 @@ def missing_module(error: ModuleNotFoundError) -> SettingsError | None:
 
 
 def _remedy(extras: list[str]) -> str:
-    return f"install it with pip install 'raysignal[{','.join(extras)}]'"
+    here = " (make training, where the sources are)" if "training" in extras else ""
+    return f"install it with pip install 'raysignal[{','.join(extras)}]'{here}"

@@ -44,7 +44,7 @@ class RunState:
         run_id: its id.
         finished: its manifest is there.
         arms: the arms that are done, sorted.
-        kind: `compare`, `sweep` or `luck`.
+        kind: `compare`, `sweep`, `luck` or `training`.
     """
 
     run_id: str
@@ -63,7 +63,7 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """`compare`, `sweep` or `luck`."""
+        """`compare`, `sweep`, `luck` or `training`."""
         return str(self.manifest.get("kind", "compare"))
 
 
@@ -191,7 +191,7 @@ def _state(run_id: str, names: list[str]) -> RunState:
 
 def _kind(run_id: str, names: list[str]) -> str:
     """By the folders that only it has."""
-    for kind, folder in (("sweep", "chunks/"), ("luck", "paths/")):
+    for kind, folder in (("sweep", "chunks/"), ("luck", "paths/"), ("training", "seeds/")):
         if any(name.startswith(blob_name(run_id, folder)) for name in names):
             return kind
     return "compare"

@@ -131,6 +131,20 @@ def markets_of(
     return tuple(made)
 
 
+def market_named(symbol: str | None, markets: tuple[Market, ...]) -> Market:
+    """The market of a symbol; None: the only one.
+
+    Raises:
+        InvalidField: there is none of that name, or several and none was named.
+    """
+    named = {market.symbol: market for market in markets}
+    if symbol is None and len(markets) == 1:
+        return markets[0]
+    if symbol is None or symbol not in named:
+        raise InvalidField("symbol", symbol or "not given", f"one of {', '.join(named)}")
+    return named[symbol]
+
+
 def _not_rising(symbol: str, instant_us: int, row: int) -> InvalidField:
     return InvalidField(
         "timestamp", format_instant(instant_us),

@@ -49,6 +49,8 @@ def test_the_modules_of_an_extra_are_those_that_it_installs():
         (["sweep", "FILE", "--grid", "sma_fast=5:50:5"], "experiments", 1),
         (["luck", "FILE"], "experiments", 1),
         (["compare", "FILE"], "experiments", 1),
+        (["model", "train", "FILE"], "experiments,training", 1),
+        (["model", "export", "RUN", "model"], "experiments,training,inference", 1),
         (["compare", "plan", "FILE"], "experiments", 1),
         (["check-strategy", "sma", "--data", "FILE"], "experiments", 2),
         (["run", "FILE"], "feeds,experiments", 1),
