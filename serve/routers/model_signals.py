@@ -100,7 +100,7 @@ async def _model_state(replica: ReplicaState) -> str:
         return "unavailable"
     if info is None or info["placeholder"]:
         return "placeholder"
-    return "unavailable" if info["trouble"] else "ready"
+    return "ready" if info["speaks"] else "unavailable"
 
 
 @router.get(
