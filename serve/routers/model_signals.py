@@ -39,7 +39,7 @@ from raysignal.serve.parameters import (
 from raysignal.serve.problems import JSON, problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State
 from raysignal.serve.routers.signals import SignalRoute
-from raysignal.serve.schemas.model import ModelBody
+from raysignal.serve.schemas.model import ActiveModelBody
 from raysignal.serve.schemas.model_signals import (
     GENERATE_EXAMPLE,
     ActivePositionsBody,
@@ -100,7 +100,7 @@ async def _model_state(replica: ReplicaState) -> str:
         return "unavailable"
     if info is None or info["placeholder"]:
         return "placeholder"
-    return "unavailable" if info["trouble"] else "ready"
+    return "ready" if info["speaks"] else "unavailable"
 
 
 @router.get(
@@ -255,7 +255,7 @@ async def get_statistics(replica: State) -> Any:
 @router.get(
     "/model/info",
     summary="The model that speaks, and what it needs",
-    response_model=ModelBody,
+    response_model=ActiveModelBody,
     dependencies=[NO_PARAMETERS],
 )
 async def get_model_info(replica: State) -> Any:
