@@ -20,6 +20,8 @@ _ENDINGS = (
     "privatekey", "signingkey", "licensekey", "authkey", "clientkey", "hookkey", "hookpass", "userpass",
 )  # fmt: skip
 """How names of secrets end, in lower case and without what stands between their words."""
+_MARKETS = frozenset({"basetoken", "quotetoken"})
+"""Names of what is traded, which end as those of secrets do."""
 _WORDS = frozenset({"secret", "secrets", "passphrase", "password", "passwords", "passwd", "authorization"})
 """Words that make any name that of a secret, wherever they stand in it."""
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -52,11 +54,16 @@ def is_secret_name(name: str) -> bool:
     and one of which a part between dots or brackets is, such as `strategy[passphrase]`.
     """
     plain = unicodedata.normalize("NFKC", name)
-    for part in (plain, *_PARTS.split(plain)):
-        compact = "".join(sign for sign in part.lower() if sign.isalnum()).rstrip("0123456789")
-        if compact in _ALONE or compact.endswith(_ENDINGS):
+    parts = [_compact(part) for part in _PARTS.split(plain)]
+    whole = "" if parts[-1] in _MARKETS else _compact(plain)
+    for part in (whole, *(part for part in parts if part not in _MARKETS)):
+        if part in _ALONE or part.endswith(_ENDINGS):
             return True
     return not _WORDS.isdisjoint(word.lower() for word in _WORD.findall(plain))
+
+
+def _compact(name: str) -> str:
+    return "".join(sign for sign in name.lower() if sign.isalnum()).rstrip("0123456789")
 
 
 def names_secret(values: Mapping[str, object], hidden: Callable[[str], bool] = is_secret_name) -> bool:

@@ -22,7 +22,7 @@ _TRADINGVIEW_HINTS = {
 _BETWEEN = re.compile(r"(?<=[^ _-])[ _-]+(?=[^ _-])")
 _PAIR = re.compile(r'([A-Za-z_][A-Za-z0-9_]{0,63})\s*=\s*("[^"]*"|[^\s,;(){}"]+)')
 _SIDES = frozenset({"side", "position"})
-_ORDER_TEXT = re.compile(r"([A-Za-z]{1,64})\s*\(([^()]*)\)")
+_ORDER_TEXT = re.compile(r"(?<![A-Za-z])([A-Za-z]{1,64})\s*\(([^()]*)\)")
 
 
 @dataclass(frozen=True, slots=True)

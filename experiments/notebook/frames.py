@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -362,6 +363,9 @@ def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
             (label[1 - place], own) for own in ([label[place]] if label[place] != "" else tickers)
         ]
     ]
+    told = Counter((field, ticker) for _, field, ticker in labels)
+    if twice := sorted({str(field) for (field, _), times in told.items() if times > 1}):
+        raise InvalidField("columns", ", ".join(twice), "each name once: of a ticker, or of all of them")
     downloaded = {label[1 - place] for label in frame.columns if label[place] != ""}
     frame = frame.iloc[:, [at for at, _, _ in labels]]
     frame.columns = pd.MultiIndex.from_tuples(

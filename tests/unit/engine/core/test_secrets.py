@@ -21,6 +21,7 @@ from tests.support.one_replica import replica
 SECRET = "hunter2-7f3a"
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
 NAMES = (
+    "database_token", "token.base_token", "my_quote_token",
     "secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret", "authToken",
     "accessToken", "secretKey", "api key", "pass-phrase", "pwd", "pass\u200bword", "\uff41\uff50\uff49_key",
     "strategy.secret", "strategy.Pass Phrase", "a.token.b", "api.key", "a\uff0ekey", "email_token", "license",
@@ -39,6 +40,9 @@ def test_names_of_secrets_are_known_in_any_case(name: str) -> None:
     "name",
     [
         "key_level",
+        "base_token",
+        "quoteToken",
+        "pair.quote_token",
         "tokens",
         "token_price",
         "secretary",

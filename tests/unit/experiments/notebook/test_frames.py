@@ -69,6 +69,10 @@ def test_a_column_that_was_added_beside_those_of_tickers_is_of_all_of_them(ticke
     signals = raysignal.read(frame).frame
     assert signals.query("symbol == 'SPY'")["signal"].tolist() == [1, 0, -1, 0]
     assert signals.query("symbol == 'QQQ'")["signal"].tolist() == ([1, -1, 0] if "QQQ" in tickers else [])
+    assert len(raysignal.read(frame.reset_index())) == len(signals)
+    frame[("Signal", "SPY")] = 1
+    with pytest.raises(InvalidField, match="columns is 'Signal'; expected each name once: of a ticker"):
+        raysignal.read(frame)
 
 
 @pytest.mark.parametrize("index", [list(DAYS.strftime("%Y-%m-%d")), list(DAYS.date)])
