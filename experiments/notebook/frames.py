@@ -43,12 +43,13 @@ _EXPECTED = "a path, a pandas frame, or a frame with the Arrow interface (polars
 
 
 class WritingOptions(TypedDict, total=False):
-    """How dates and numbers are written, and whether prices are believed; see `read`."""
+    """How dates and numbers are written, and what is believed; see `read`."""
 
     day_first: bool | None
     decimal: str
     thousands: str
     accept_price_jump: bool
+    force: bool
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -133,7 +134,6 @@ def read(
     timezone: str | None = None,
     bar: str | None = None,
     label: Literal["open", "close"] = "close",
-    force: bool = False,
     symbol: str | None = None,
     source: str | None = None,
     columns: Mapping[str, str] | None = None,
@@ -150,7 +150,6 @@ def read(
         timezone: the zone of stamps that name none, such as `America/New_York`.
         bar: the bar that a stamp labels, such as `10m` or `1d`.
         label: which end of its bar a stamp names; with `open`, a row is known one bar later.
-        force: believe `bar`, though rows are closer together.
         symbol: of rows that name none.
         source: the same.
         columns: which column a field is, such as `{"price": "Adj Close"}`; other names of the field are not read then.
@@ -158,7 +157,7 @@ def read(
         on_error: on a row that cannot be used: raise, or leave it out.
         writing: `day_first` (dates with slashes say the day before the month), `decimal` and `thousands` (what stands
             before the decimals and between the thousands of numbers in texts), `accept_price_jump` (believe prices
-            however far they are from the last one).
+            however far they are from the last one), `force` (believe `bar`, though rows are closer together).
 
     Raises:
         RowErrors: rows that cannot be used, the first of them with row, field, value and what was expected.
@@ -201,14 +200,20 @@ def read(
         raise _in_python(error) from None
     if not len(batch):
         raise InvalidField("data", "no usable row", "at least one")
-    step_us = report.usual_step_us
-    if bar is not None and not force and step_us is not None and step_us < reading.bar_us:
-        expected = (
-            f"at most {length(step_us)}, which is what lies between rows; if it is true, say force=True"
-        )
-        raise InvalidField("bar", bar, expected)
+    if bar is not None and not writing.get("force"):
+        _check_bar(bar, reading, report)
     once = np.flatnonzero(first_in_batch(batch.key) == np.arange(len(batch)))
     return Signals(batch.take(once), report.rows, report.refused, report.repeated, prices_only)
+
+
+def _check_bar(bar: str, reading: Reading, report: SignalFileReport) -> None:
+    """Refuse a bar that is longer than what lies between the rows."""
+    step_us = report.usual_step_us
+    if step_us is not None and step_us < reading.bar_us:
+        between = length(step_us)
+        raise InvalidField(
+            "bar", bar, f"at most {between}, which is what lies between rows; if it is true, say force=True"
+        )
 
 
 def _row_errors(intake: IntakeResult, report: SignalFileReport) -> InputError:
