@@ -209,7 +209,13 @@ def _told_apart(names: list[str]) -> list[str]:
 
 
 def _check_header(header: CsvHeader, reading: Reading) -> None:
-    require_columns(header.names, reading)
+    try:
+        require_columns(header.names, reading)
+    except InvalidField as error:
+        if len(header.names) > 1:
+            raise
+        remedy = "; if the header stands below it, remove what is above the header"
+        raise InvalidField(error.fields["field"], None, error.fields["expected"] + remedy) from error
     for name in header.names:
         if header.names.count(name) > 1:
             raise InvalidField("header", name, "each column name once")

@@ -234,9 +234,7 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
             )
             raise InvalidField(required, None, expected)
         expected += f" among {there}"
-        if len(names) == 1:
-            expected += "; if the header stands below it, remove what is above the header"
-        else:
+        if len(names) > 1:
             maps = " ".join(f"--map {each}=NAME" for each in missing if each not in reading.names)
             expected += f"; if one of them is, say so: {maps}"
             if missing == ["signal"]:

@@ -116,6 +116,7 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
         (plain(), {"symbol": " "}, "symbol is ' '; expected a text of at most 64"),
         (plain(), {"symbol": 5}, "symbol is 5; expected a text of at most 64"),
         (plain(), {"source": "x" * 65}, "source is 'xxx.*; expected a text of at most 64"),
+        (yahoo()[["Close"]].reset_index(drop=True), {"prices_only": True}, "among 'Close'$"),
         (plain(), {"bar": 60}, "bar is 60; expected a text, such as .*'10m'"),
         (yahoo(), {}, "signal"),
         (yahoo(), {"columns": {"prize": "Close"}}, "price"),
