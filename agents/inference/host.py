@@ -41,6 +41,7 @@ from raysignal.engine.core.errors import (
     ModelRefused,
     ModelUnavailable,
     RaysignalError,
+    SettingsError,
     StoreUnavailable,
 )
 from raysignal.engine.core.instants import format_instant
@@ -126,7 +127,8 @@ class ModelHost:
                 answers = [error] * len(batch)
             except Exception as error:  # noqa: BLE001 - a defect: whoever waits learns of it
                 for each in [*batch, *self._pending]:
-                    each.answer.set_exception(error)
+                    if not each.answer.done():
+                        each.answer.set_exception(error)
                 self._pending.clear()
                 return
             for each, answer in zip(batch, answers, strict=True):
@@ -358,11 +360,11 @@ class ModelHost:
             held = journal.book.versions
             try:
                 self._library.have(held.active)
-            except ModelRefused as error:
+            except (ModelRefused, SettingsError) as error:
                 self._trouble = str(error)
             try:
                 self._library.have(held.shadow)
-            except ModelRefused:
+            except (ModelRefused, SettingsError):
                 journal.write_versions(Versions(held.active, held.before, None, held.configured))
         except BaseException:
             journal.close()
@@ -378,7 +380,7 @@ class ModelHost:
         held = journal.book.versions
         try:
             wanted = Version() if self._configured is None else self._library.take_in(self._configured)
-        except (ModelRefused, StoreUnavailable) as error:
+        except (ModelRefused, SettingsError, StoreUnavailable) as error:
             speaks = held.active is not None and bool(held.active.digest)
             if isinstance(error, StoreUnavailable) and not speaks:
                 raise

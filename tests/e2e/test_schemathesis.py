@@ -32,6 +32,10 @@ ANSWERS = [
     unsupported_method,
 ]
 BEYOND_SCHEMAS = {
+    "POST /v1/model/load",
+    "POST /v1/model/shadow",
+    "POST /v1/model/promote",
+    "POST /v1/model/roll-back",
     "POST /signal",
     "POST /signals",
     "POST /hooks/{token}",

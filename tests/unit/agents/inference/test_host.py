@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -420,6 +421,17 @@ async def test_a_bad_model_at_the_start_is_told_and_nothing_speaks_in_its_place(
     assert "takes 5 features" in str(error)
     await host.load(world.model())
     assert (await one(host, request(0))).model_version == "policy 1"
+
+
+async def test_without_onnx_runtime_a_model_says_what_to_install_and_the_placeholder_needs_none(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    error = await refused(world.host(world.model()), request(0))
+    assert isinstance(error, ModelUnavailable)
+    assert "pip install 'raysignal[inference]'" in str(error)
+    other = World(world.folder / "other")
+    assert (await one(other.host(), request(0))).placeholder
 
 
 async def test_a_bad_model_in_the_place_of_a_good_one_is_told_and_the_good_one_goes_on(world: World) -> None:
