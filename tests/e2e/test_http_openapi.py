@@ -69,6 +69,8 @@ def test_every_example_works_and_its_answer_is_as_described(
             away = path.startswith("/memory/") and answer.status_code in {404, 503}
             # The example's token is nobody's.
             away |= path.startswith("/hooks/") and answer.status_code == 404
+            # The examples' models lie nowhere, and none runs in shadow.
+            away |= path.startswith("/v1/model/") and answer.status_code in {404, 409, 422, 503}
             # The service of these tests runs no pipeline.
             away |= answer.status_code == 404 and answer.json().get("field") == "pipeline.files"
             assert answer.is_success or away, (method, filled, kind, answer.text)
