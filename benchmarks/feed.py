@@ -21,7 +21,7 @@ from statistics import quantiles
 import msgspec
 import orjson
 
-from benchmarks.feed_input import SYMBOL, Stream, generated, recorded
+from benchmarks.feed_input import SYMBOL, FeedMessages, generated, recorded
 from benchmarks.feed_peers import Best, Ccxt, Cryptofeed
 from benchmarks.figures import Figure
 from raysignal.engine.core.market_events import BookChange, Instrument
@@ -93,7 +93,7 @@ def _figure(what: str, value: float, unit: str, target: float | None = None) -> 
 class Own:
     """A tracker as the feed drives it, in sync, and the decision behind it."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: FeedMessages) -> None:
         self.tracker: Tracker = USDM.tracker([Subscription(INSTRUMENT)])
         for received_us, raw in stream.before:
             self.tracker.receive(raw, received_us)
@@ -140,13 +140,13 @@ class Own:
         return INSTRUMENT.exact_price(bid), INSTRUMENT.exact_price(ask)
 
 
-def _timed(work: Callable[[Own], None], stream: Stream) -> float:
+def _timed(work: Callable[[Own], None], stream: FeedMessages) -> float:
     own = Own(stream)
     return _seconds(lambda: work(own))
 
 
 def _peer(
-    make: type[Cryptofeed] | type[Ccxt], stream: Stream, texts: Sequence[str], best: Best
+    make: type[Cryptofeed] | type[Ccxt], stream: FeedMessages, texts: Sequence[str], best: Best
 ) -> tuple[float, list[float]]:
     """Seconds of its best run, and the times of one."""
     seconds = []
@@ -180,7 +180,7 @@ def _percentiles(times: Sequence[float]) -> tuple[float, float]:
     return cuts[49], cuts[98]
 
 
-def many(stream: Stream) -> float:
+def many(stream: FeedMessages) -> float:
     """CPU time over stream time with MANY symbols, each saying what the stream says."""
     instruments = [Instrument(USDM.name, f"S{number:03d}USDT", 2, 3) for number in range(MANY)]
     tracker = USDM.tracker([Subscription(each) for each in instruments])

@@ -13,7 +13,7 @@ START_NS = 1_723_161_255_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class FeedMessages:
     """Binance USD-M messages of one symbol, in the order they came.
 
     Attributes:
@@ -34,7 +34,7 @@ class Stream:
         return (self.messages[-1][0] - self.messages[0][0]) / 1e6
 
 
-def recorded(path: Path) -> Stream:
+def recorded(path: Path) -> FeedMessages:
     """A gzip file of `<received_ns> <raw json>` lines with one snapshot among them.
 
     Single trades are spelled as the aggregated ones that peers know (`aggTrade`), for everybody alike.
@@ -54,10 +54,10 @@ def recorded(path: Path) -> Stream:
             (messages if snapshot else before).append((int(stamp) // 1000, raw))
     if not snapshot or not messages:
         raise ValueError(f"{path} holds no snapshot with messages after it")
-    return Stream(before, snapshot, messages, f"recording {path.name}")
+    return FeedMessages(before, snapshot, messages, f"recording {path.name}")
 
 
-def generated() -> Stream:
+def generated() -> FeedMessages:
     """In the shape of the recording: 70 % quotes, 23 % trades, 7 % changes of 60 levels on a deep book."""
     random_ = random.Random(1)
     middle, update = 618_000, 5_123_107_852_948
@@ -101,7 +101,7 @@ def generated() -> Stream:
             }
             name = "depth@0ms"
         messages.append((received_us, _json({"stream": f"{SYMBOL.lower()}@{name}", "data": data})))
-    return Stream([], snapshot, messages, f"{GENERATED} generated messages")
+    return FeedMessages([], snapshot, messages, f"{GENERATED} generated messages")
 
 
 def _json(message: object) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from benchmarks.feed_input import SYMBOL, Stream
+from benchmarks.feed_input import SYMBOL, FeedMessages
 
 Handler = Callable[[str], None]
 Best = tuple[Decimal, Decimal]
@@ -20,7 +20,7 @@ class Cryptofeed:
 
     name = "cryptofeed"
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: FeedMessages) -> None:
         from cryptofeed.defines import L2_BOOK, TICKER, TRADES  # noqa: PLC0415 - a peer, see `measure`
         from cryptofeed.exchanges import BinanceFutures  # noqa: PLC0415
         from cryptofeed.symbols import Symbols  # noqa: PLC0415
@@ -81,7 +81,7 @@ class Ccxt:
     name = "ccxt.pro"
     symbol = "BTC/USDT:USDT"
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: FeedMessages) -> None:
         import ccxt.pro as ccxt  # noqa: PLC0415 - a peer, see `measure`
 
         self.exchange = ccxt.binanceusdm({"newUpdates": True})

@@ -49,7 +49,7 @@ class Received:
     closes: list[int] = field(default_factory=list)
 
 
-class Listener(asyncio.Protocol):
+class SocketListener(asyncio.Protocol):
     """A WebSocket that only listens, with as little work a message as can be."""
 
     def __init__(self, path: str, received: Received, on_lost: Callable[[], None]) -> None:
@@ -118,7 +118,7 @@ class Listener(asyncio.Protocol):
                 self.received.delays.append((float(sent[1]), now - float(sent[1])))
 
 
-class Client:
+class ListeningClient:
     """Listens, comes back and resumes, until it is told to end."""
 
     def __init__(self, port: int, query: str, since: int | None) -> None:
@@ -136,7 +136,7 @@ class Client:
             path = f"/ws/signals?{self._query}" + ("" if since is None else f"&since={since}")
             with suppress(OSError):
                 self.transport, _ = await loop.create_connection(
-                    lambda path=path, lost=lost: Listener(path, self.received, lost.set),
+                    lambda path=path, lost=lost: SocketListener(path, self.received, lost.set),
                     "127.0.0.1",
                     self._port,
                 )
@@ -175,9 +175,9 @@ async def _measured(
 
     async with httpx.AsyncClient(base_url=url, timeout=60.0) as http:
         await _preload(http)
-        listening = [Client(port, "types=signal", None) for _ in range(clients)]
+        listening = [ListeningClient(port, "types=signal", None) for _ in range(clients)]
         tasks = [asyncio.create_task(each.run()) for each in listening]
-        stuck = [Client(port, "lines=true", 0) for _ in range(clients // 10)]
+        stuck = [ListeningClient(port, "lines=true", 0) for _ in range(clients // 10)]
         tasks += [asyncio.create_task(each.run()) for each in stuck]
         dripping = [asyncio.create_task(_drip(port)) for _ in range(clients // 100)]
         await _until(lambda: all(each.transport is not None for each in (*listening, *stuck)))
@@ -270,7 +270,7 @@ async def _last_posted(http: httpx.AsyncClient) -> int:
 
 async def _resume(port: int, clients: int) -> float:
     began = time.perf_counter()
-    coming = [Client(port, "lines=true", 0) for _ in range(clients)]
+    coming = [ListeningClient(port, "lines=true", 0) for _ in range(clients)]
     tasks = [asyncio.create_task(each.run()) for each in coming]
     await _until(lambda: all(each.received.messages >= 4 * ROWS_BACK for each in coming))
     took = time.perf_counter() - began

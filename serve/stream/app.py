@@ -23,7 +23,7 @@ from raysignal.serve.access import Credentials, headers_by_name
 from raysignal.serve.problems import problem_of
 from raysignal.serve.stream.hub import StreamHub
 from raysignal.serve.stream.session import StreamSession, error_fields
-from raysignal.serve.stream.subscription import Cursor, Subscription, shown_cursor
+from raysignal.serve.stream.subscription import Cursor, StreamSubscription, shown_cursor
 
 SOCKET_PATH = "/ws/signals"
 EVENTS_PATH = "/v1/stream"
@@ -70,7 +70,7 @@ class StreamApp:
                 raise NotFound(f"there is no WebSocket {scope['path']}; expected {SOCKET_PATH}")
             offered = scope.get("subprotocols", [])
             known = self._access.admit_listener(headers_by_name(scope["headers"]), offered)
-            subscription = Subscription.of_query(scope["query_string"])
+            subscription = StreamSubscription.of_query(scope["query_string"])
         except RaysignalError as error:
             await _refuse_socket(scope, send, error)
             return
@@ -125,7 +125,7 @@ class StreamApp:
         headers = headers_by_name(scope["headers"])
         if not self._access.admit_listener(headers):
             raise Unauthorized("no credentials; expected the header Authorization: Bearer with the API key")
-        subscription = Subscription.of_query(scope["query_string"])
+        subscription = StreamSubscription.of_query(scope["query_string"])
         if (last := headers.get(b"last-event-id")) is not None:
             subscription = _resumed(subscription, last.decode("latin-1"))
         if subscription.lines:
@@ -175,7 +175,7 @@ async def _obey(session: StreamSession, told: Mapping[str, Any]) -> None:
             raise InvalidField(min(extra), rest[min(extra)], "none but id")
         session.reply("heartbeat", **({"id": rest["id"]} if "id" in rest else {}))
     elif kind == "subscribe":
-        await session.subscribe(Subscription.of_fields(rest))
+        await session.subscribe(StreamSubscription.of_fields(rest))
     elif kind != "auth":  # a key where none is needed, or once more
         raise InvalidField("type", kind, "ping, subscribe or auth")
 
@@ -226,15 +226,15 @@ def _event_sender(hub: StreamHub, session: StreamSession, send: Send) -> Any:
     return sender
 
 
-def _resumed(subscription: Subscription, last: str) -> Subscription:
+def _resumed(subscription: StreamSubscription, last: str) -> StreamSubscription:
     """A subscription that goes on behind the event of that id."""
     epoch, _, cursor = last.partition(":")
     try:
         since = orjson.loads(cursor)
     except orjson.JSONDecodeError:
         raise InvalidField("Last-Event-ID", last, "the id of an event of this stream") from None
-    known = Subscription.of_fields({"since": since, "epoch": epoch})
-    return Subscription(
+    known = StreamSubscription.of_fields({"since": since, "epoch": epoch})
+    return StreamSubscription(
         subscription.types, subscription.symbols, subscription.portfolios, known.since, known.epoch
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.portfolio.stream_messages import StreamMessage, row_of, sequence_of
 from raysignal.serve.stream.log import StreamPage
-from raysignal.serve.stream.subscription import Cursor, Subscription, shown_cursor
+from raysignal.serve.stream.subscription import Cursor, StreamSubscription, shown_cursor
 
 if TYPE_CHECKING:
     from raysignal.serve.stream.hub import StreamHub
@@ -38,7 +38,7 @@ class StreamSession:
     """
 
     def __init__(self, hub: "StreamHub") -> None:
-        self.subscription = Subscription()
+        self.subscription = StreamSubscription()
         self.cursor: Cursor = dict(hub.recent.heads)
         self.sending_since: float | None = None
         self.closing: tuple[int, str] | None = None
@@ -69,7 +69,7 @@ class StreamSession:
         """It has taken what it was sent before, and is sent more now."""
         self.sending_since = self._hub.clock()
 
-    async def subscribe(self, subscription: Subscription) -> None:
+    async def subscribe(self, subscription: StreamSubscription) -> None:
         """Send what is asked for from now on; the answer is the next message.
 
         Raises:

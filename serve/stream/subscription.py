@@ -22,7 +22,7 @@ Cursor = dict[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
+class StreamSubscription:
     """What a client asks for.
 
     Attributes:
@@ -40,7 +40,7 @@ class Subscription:
     lines: bool = False
 
     @classmethod
-    def of_query(cls, query: bytes) -> "Subscription":
+    def of_query(cls, query: bytes) -> "StreamSubscription":
         """Of query parameters: names are separated by commas, `since` is a number or JSON.
 
         Raises:
@@ -66,7 +66,7 @@ class Subscription:
         return cls.of_fields(values)
 
     @classmethod
-    def of_fields(cls, values: Mapping[str, Any]) -> "Subscription":
+    def of_fields(cls, values: Mapping[str, Any]) -> "StreamSubscription":
         """Of a message's fields; null is as missing.
 
         Raises:
