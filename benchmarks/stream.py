@@ -50,7 +50,7 @@ class Received:
     closes: list[int] = field(default_factory=list)
 
 
-class StreamSocket(asyncio.Protocol):
+class SocketListener(asyncio.Protocol):
     """A WebSocket that only listens, with as little work a message as can be."""
 
     def __init__(self, path: str, received: Received, on_lost: Callable[[], None]) -> None:
@@ -119,7 +119,7 @@ class StreamSocket(asyncio.Protocol):
                 self.received.delays.append((float(sent[1]), now - float(sent[1])))
 
 
-class LoadClient:
+class ListeningClient:
     """Listens, comes back and resumes, until it is told to end."""
 
     def __init__(self, port: int, query: str, since: int | None) -> None:
@@ -137,7 +137,7 @@ class LoadClient:
             path = f"/ws/signals?{self._query}" + ("" if since is None else f"&since={since}")
             with suppress(OSError):
                 self.transport, _ = await loop.create_connection(
-                    partial(StreamSocket, path, self.received, lost.set),
+                    partial(SocketListener, path, self.received, lost.set),
                     "127.0.0.1",
                     self._port,
                 )
@@ -176,9 +176,9 @@ async def _measured(
 
     async with httpx.AsyncClient(base_url=url, timeout=60.0) as http:
         await _preload(http)
-        listening = [LoadClient(port, "types=signal", None) for _ in range(clients)]
+        listening = [ListeningClient(port, "types=signal", None) for _ in range(clients)]
         tasks = [asyncio.create_task(each.run()) for each in listening]
-        stuck = [LoadClient(port, "lines=true", 0) for _ in range(clients // 10)]
+        stuck = [ListeningClient(port, "lines=true", 0) for _ in range(clients // 10)]
         tasks += [asyncio.create_task(each.run()) for each in stuck]
         dripping = [asyncio.create_task(_drip(port)) for _ in range(clients // 100)]
         await _until(lambda: all(each.transport is not None for each in (*listening, *stuck)))
@@ -271,7 +271,7 @@ async def _last_posted(http: httpx.AsyncClient) -> int:
 
 async def _resume(port: int, clients: int) -> float:
     began = time.perf_counter()
-    coming = [LoadClient(port, "lines=true", 0) for _ in range(clients)]
+    coming = [ListeningClient(port, "lines=true", 0) for _ in range(clients)]
     tasks = [asyncio.create_task(each.run()) for each in coming]
     await _until(lambda: all(each.received.messages >= 4 * ROWS_BACK for each in coming))
     took = time.perf_counter() - began

@@ -117,7 +117,7 @@ class HttpSettings(_Area):
     replicas: Annotated[int, Field(ge=1, le=256)] = Field(
         default=2, description="HTTP replicas; two survive the loss of one without an outage"
     )
-    connections_per_client: Annotated[int, Field(ge=1, le=4096)] = Field(
+    connections_per_client: Annotated[int, Field(ge=1, le=7168)] = Field(
         default=512,
         description="connections that one client address may have at once; a proxy before the service is one address",
     )

@@ -36,7 +36,7 @@ import sys
 from http import HTTPStatus
 from pathlib import Path
 
-MAX_CONNECTIONS = 4096
+MAX_CONNECTIONS = 7168
 """Connections at once, where file descriptors allow them."""
 PER_CLIENT_VARIABLE = "RAYSIGNAL_HTTP__CONNECTIONS_PER_CLIENT"
 CONNECTIONS_PER_CLIENT = 512

@@ -58,10 +58,12 @@ class StreamApp:
         path = scope["path"]
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
-        elif scope["type"] == "http" and path == EVENTS_PATH:
+        elif path == EVENTS_PATH and scope["method"] == "GET":
             await self._events(scope, receive, send)
         else:
-            raise NotFound(f"there is no {path}; expected {EVENTS_PATH}, or a WebSocket at {SOCKET_PATH}")
+            raise NotFound(
+                f"there is no {scope['method']} {path}; expected GET {EVENTS_PATH}, or a WebSocket at {SOCKET_PATH}"
+            )
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

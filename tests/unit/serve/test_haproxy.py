@@ -84,7 +84,7 @@ def test_a_configuration_that_was_made_before_is_made_again_and_not_twice() -> N
 
 
 @pytest.mark.parametrize(
-    ("descriptors", "connections"), [(64, 16), (1024, 345), (4096, 1574), (20_000, 4096), (10**9, 4096)]
+    ("descriptors", "connections"), [(64, 16), (1024, 345), (4096, 1574), (20_000, 7168), (10**9, 7168)]
 )
 def test_connections_fit_the_file_descriptors(descriptors: int, connections: int) -> None:
     assert connections_within(descriptors) == connections

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
-from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable, Unauthorized
 from raysignal.serve.stream.hub import LiveState
 from raysignal.serve.stream.log import PAGE_ROWS
 from tests.support.stream_clients import HOST, SocketClient, World, two_shards, world
@@ -398,6 +398,30 @@ async def test_events_have_ids_by_which_a_browser_resumes(tmp_path: Path) -> Non
         assert last == f"{made.hub.epoch}:2"
         second = await _events(made, 3, {}, [(b"last-event-id", last.encode())])
         assert [event.get("id") for event in second][1:] == [event["id"] for event in first[3:5]]
+
+
+async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        async with made.socket(path="/ws/other") as client:
+            status, problem = await client.until(lambda each: each.refused)
+            assert (status, problem["detail"]) == (
+                404,
+                "there is no WebSocket /ws/other; expected /ws/signals",
+            )
+        for method, path in (("POST", "/v1/stream"), ("GET", "/ws/signals")):
+            with pytest.raises(NotFound, match=f"there is no {method} {path}; expected GET /v1/stream"):
+                await made.app({"type": "http", "method": method, "path": path}, _nothing, _nothing)
+        with pytest.raises(InvalidField, match="lines is True"):
+            await _events(made, 1, {"lines": "true"})
+        with pytest.raises(InvalidField, match="Last-Event-ID is 'x'"):
+            await _events(made, 1, {}, [(b"last-event-id", b"x")])
+    async with world(tmp_path, **KEY) as made:
+        with pytest.raises(Unauthorized, match="no credentials"):
+            await _events(made, 1, {})
+
+
+async def _nothing(*_: Any) -> Any:
+    raise AssertionError("nothing is read or sent")
 
 
 async def _events(
