@@ -17,7 +17,7 @@ FILLED = Decimal("97.551")
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.parametrize("stride", [29, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("life", sorted(LIVES))
 def test_whoever_is_killed_at_whichever_step_the_next_one_ends_with_the_same_orders(
     address: str, life: str, stride: int, tmp_path: Path

@@ -57,7 +57,7 @@ WAITS_FOR_CHROMA = {
 SKIPS_ROWS = "POST /signals"  # with on_error=skip it takes what is right beside what is wrong
 
 
-@pytest.mark.parametrize("examples", [12, pytest.param(100, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
 def test_every_answer_to_fuzzed_input_is_one_that_is_described(
     url: str, portfolio: str, mode: GenerationMode, examples: int
