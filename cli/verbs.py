@@ -113,7 +113,7 @@ def reading_options() -> Iterator[None]:
 
 EXTRAS = {
     "agents": ("chromadb", "httpx2", "langchain_google_genai", "scipy"),
-    "feeds": ("alembic", "psutil", "psycopg", "redis", "sqlalchemy", "websockets"),
+    "feeds": ("alembic", "psutil", "psycopg", "redis", "sqlalchemy"),
     "experiments": ("arch", "jinja2", "matplotlib", "optuna", "scipy"),
     "inference": ("onnxruntime",),
     "training": ("jax", "onnx", "optax"),

@@ -455,7 +455,7 @@ def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nob
 def write_about_in(folder: Path, instruments: dict[str, Any]) -> None:
     """A session of a review, in a new folder."""
     folder.mkdir()
-    write_about(folder, REVIEW, instruments)
+    write_about(folder, REVIEW, PipelineConfig(**yaml.safe_load(REVIEW)), instruments)
 
 
 def test_model_that_is_away_is_stale_for_risk_and_nothing_is_opened() -> None:
