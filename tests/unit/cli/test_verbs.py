@@ -108,9 +108,9 @@ def test_what_is_installed_is_not_asked_for():
 
 def test_several_extras_are_one_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "arch", None)
-    monkeypatch.setitem(sys.modules, "websockets", None)
+    monkeypatch.setitem(sys.modules, "sqlalchemy", None)
     with pytest.raises(
-        SettingsError, match=r"raysignal run needs arch, websockets, .*raysignal\[feeds,experiments\]"
+        SettingsError, match=r"raysignal run needs arch, sqlalchemy, .*raysignal\[feeds,experiments\]"
     ):
         require_extras("run", "feeds", "experiments")
 

@@ -305,7 +305,7 @@ def test_a_model_whose_steps_take_longer_than_they_may_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(onnx_policy, "SLOWEST_S", 0.0)
-    with pytest.raises(ModelRefused, match="its fastest step takes .*; expected at most 0 s"):
+    with pytest.raises(ModelRefused, match=r"its fastest step takes .*; expected at most 0 s"):
         load_model(str(write_model(tmp_path, looping(2))))
 
 
