@@ -174,7 +174,7 @@ def _spec(config: TrainModelConfig, title: str) -> TrainingSpec:
     from raysignal.experiments.training.spec import TrainingSpec
 
     said = options.given(
-        features=tuple(config.feature) if config.feature else None, hidden=config.hidden, iterations=config.rounds,
+        features=tuple(config.feature) if config.feature else None, hidden=config.hidden, rounds=config.rounds,
         episodes=config.episodes, episode_bars=config.episode_bars, seeds=config.seeds, seed=config.seed,
         test=config.test, embargo=config.embargo,
     )  # fmt: skip

@@ -88,7 +88,7 @@ def _charged(spec: TrainingSpec, rounds: int) -> Policy:
 
     A policy that pays all of them from the beginning learns to do nothing before it has seen what there is to earn.
     """
-    share = min(1.0, 2.0 * rounds / spec.iterations)
+    share = min(1.0, 2.0 * rounds / spec.rounds)
     policy = spec.policy
     return replace(policy, fee_bps=share * policy.fee_bps, slippage_bps=share * policy.slippage_bps)
 

@@ -79,14 +79,14 @@ def run_training(
     seeds = range(spec.seed, spec.seed + spec.seeds)
     there = set(blobs.list(blob_name(run_id, "seeds/")))
     waiting = [seed for seed in seeds if seed_file(run_id, seed) not in there]
-    done = (len(seeds) - len(waiting)) * spec.iterations
-    progress(done, len(seeds) * spec.iterations)
+    done = (len(seeds) - len(waiting)) * spec.rounds
+    progress(done, len(seeds) * spec.rounds)
     with ray_session(None):
         for seed, rounds, file in _trained(spec, data, waiting):
             if file is not None:
                 blobs.put(seed_file(run_id, seed), file)
             done += rounds
-            progress(done, len(seeds) * spec.iterations)
+            progress(done, len(seeds) * spec.rounds)
     trained = [read_seed(blobs, run_id, seed)[0] for seed in seeds]
     findings = evaluate(data, spec, trained)
     _write(blobs, run_id, data, trained, findings, config, provenance or {})
@@ -113,9 +113,9 @@ def _trained(spec: TrainingSpec, data: TrainingData, seeds: list[int]) -> Any:
     tasks: dict[Any, tuple[int, int, bool]] = {}
     for seed in seeds:
         state = None
-        for first in range(0, spec.iterations, ROUNDS):
-            rounds = min(ROUNDS, spec.iterations - first)
-            last = first + rounds == spec.iterations
+        for first in range(0, spec.rounds, ROUNDS):
+            rounds = min(ROUNDS, spec.rounds - first)
+            last = first + rounds == spec.rounds
             state = work.remote(given, seed, state, rounds, last)
             tasks[state] = seed, rounds, last
     while tasks:

@@ -17,7 +17,7 @@ GAP_BARS = 10
 
 FEWEST_SEEDS = 2
 _WHOLE = {
-    "hidden": (1, 512), "episodes": (2, 4096), "episode_bars": (2, 65_536), "iterations": (1, 1_000_000),
+    "hidden": (1, 512), "episodes": (2, 4096), "episode_bars": (2, 65_536), "rounds": (1, 1_000_000),
     "seeds": (FEWEST_SEEDS, 1000), "seed": (0, 2**31 - 1), "embargo": (0, 1_000_000),
 }  # fmt: skip
 
@@ -32,7 +32,7 @@ class TrainingSpec:
             gives less probability counts as HOLD out of sample.
         hidden: cells of the LSTM.
         episodes: side by side, each `episode_bars` long; one round of learning has seen all of them.
-        iterations: rounds.
+        rounds: of learning.
         seeds: how often it is trained anew, from `seed` on.
         test: share of the bars, at the end, that is never trained on.
         embargo: bars before them that are left out.
@@ -44,7 +44,7 @@ class TrainingSpec:
     hidden: int = 32
     episodes: int = 32
     episode_bars: int = 128
-    iterations: int = 100
+    rounds: int = 100
     seeds: int = 5
     seed: int = 0
     test: float = 0.3

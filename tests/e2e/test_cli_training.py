@@ -18,7 +18,7 @@ from tests.support.sweep_markets import market
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.usefixtures("shared_ray")]
 
 SPEC = TrainingSpec(
-    features=("returns(1)",), hidden=4, episodes=4, episode_bars=16, iterations=14, seeds=2,
+    features=("returns(1)",), hidden=4, episodes=4, episode_bars=16, rounds=14, seeds=2,
     policy=Policy(side="long-short"),
 )  # fmt: skip
 DATA = TrainingData.of(market(600, trend=0.5), SPEC)

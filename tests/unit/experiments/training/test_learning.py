@@ -24,7 +24,7 @@ MEMORY = {"trend": -0.7, "lag": 2}
 """A return follows from that of two bars before, which the policy has to remember: it is shown the last alone."""
 SHORT = TrainingSpec(
     features=("returns(1)", "rsi(14)"), policy=Policy(side="long-short", fee_bps=5.0), hidden=8, episodes=16,
-    episode_bars=64, iterations=60, seeds=3,
+    episode_bars=64, rounds=60, seeds=3,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def train(where, spec) -> Trained:
 
     data = TrainingData.of(where, spec)
     states = [
-        learn(new_learner(spec, data, seed), spec, data, spec.iterations)
+        learn(new_learner(spec, data, seed), spec, data, spec.rounds)
         for seed in range(spec.seed, spec.seed + spec.seeds)
     ]
     seeds = [
