@@ -232,7 +232,7 @@ class ModelHost:
         Raises:
             ModelRefused: why it cannot be used; nothing has changed.
         """
-        version = await asyncio.to_thread(self._library.take_in, location)
+        version = await self._taken_in(location)
         async with self._lock:
             held = (await self._opened()).book.versions
             shadow = None if _same(held.shadow, version) else held.shadow
@@ -243,7 +243,7 @@ class ModelHost:
 
     async def shadow(self, location: str | None) -> dict[str, Any]:
         """Step another model beside the one that speaks; None: none any more. `info` then; raises as `load`."""
-        version = None if location is None else await asyncio.to_thread(self._library.take_in, location)
+        version = None if location is None else await self._taken_in(location)
         async with self._lock:
             held = (await self._opened()).book.versions
             if version is not None and _same(held.active, version):
@@ -333,6 +333,15 @@ class ModelHost:
         if self._work is not None:
             await asyncio.gather(self._work, return_exceptions=True)
         self._let_go()
+
+    async def _taken_in(self, location: str) -> Version:
+        """A model that has passed every check; what cannot be fetched now is refused, and a person tries again."""
+        try:
+            return await asyncio.to_thread(self._library.take_in, location)
+        except StoreUnavailable as error:
+            raise ModelRefused(
+                location, f"it cannot be fetched, or not be kept in the store: {error}"
+            ) from error
 
     async def _change(self, versions: Versions) -> None:
         """Have the models of these versions at hand, and put them on record."""

@@ -36,7 +36,7 @@ async def get_model(replica: State) -> Any:
     summary="Let another model speak, once it has passed every check",
     response_model=ActiveModelBody,
     responses=_BODIES,
-    openapi_extra={"requestBody": object_content(LoadBody, location="s3://models/usdcop/7")},
+    openapi_extra={"requestBody": object_content(LoadBody, location="/srv/models/usdcop-7")},
 )
 async def post_load(replica: State, line: Line, request: Request) -> Any:
     location = await _location(request, line)
@@ -50,7 +50,7 @@ async def post_load(replica: State, line: Line, request: Request) -> Any:
     summary="Step another model beside the one that speaks; null: none any more",
     response_model=ActiveModelBody,
     responses=_BODIES,
-    openapi_extra={"requestBody": object_content(ShadowBody, location="s3://models/usdcop/8")},
+    openapi_extra={"requestBody": object_content(ShadowBody, location="/srv/models/usdcop-8")},
 )
 async def post_shadow(replica: State, line: Line, request: Request) -> Any:
     return await replica.asked_models().shadow(await _location(request, line))

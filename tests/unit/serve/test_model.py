@@ -91,6 +91,7 @@ async def test_a_model_is_loaded_tried_promoted_and_rolled_back(tmp_path: Path) 
         ("load", {}, 422, "a folder by its full path"),
         ("load", {"location": "/nowhere", "force": True}, 422, "nothing but location"),
         ("load", {"location": "/nowhere"}, 422, "card.json is not there"),
+        ("load", {"location": "/dev/null/x"}, 422, "is not used"),
         ("load", {"location": "ftp://nowhere/x"}, 422, "expected a folder, file:///folder"),
         ("shadow", {"location": "/nowhere/" + "x" * 300}, 422, "is not used"),
         ("promote", {"digest": "0" * 64}, 409, "is not in shadow: there is none"),
