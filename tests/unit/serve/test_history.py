@@ -9,7 +9,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.history import chunk_table, write_chunk
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.receipts import RecentRows
-from raysignal.serve.history import HistoryQuery, read_rows
+from raysignal.serve.history import HistoryQuery, newest_rows, read_rows
 from tests.support.folder_blobs import FolderBlobs
 from tests.support.history_chunks import HOUR_US, START_US, chunk_of, some_signals
 
@@ -67,6 +67,31 @@ def test_filters_hold_in_memory_as_in_parquet(blobs: FolderBlobs, recent: Recent
         if 20 <= index < 110 and signal.action == Action.BUY and signal.symbol == "BTC"
     ]
     assert all_pages(blobs, recent, wanted, limit) == expected
+
+
+@pytest.mark.parametrize("limit", [1, 7, 29, 30, 200])
+@pytest.mark.parametrize("wanted", [HistoryQuery("baseline"), HistoryQuery("baseline", symbol="ETH")])
+def test_from_the_end_every_row_of_a_source_comes_once_the_latest_first(
+    blobs: FolderBlobs,
+    recent: RecentRows,
+    wanted: HistoryQuery,
+    limit: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raysignal.serve.history._NARROWEST", 16)
+    found, before = [], None
+    while True:
+        rows, before = newest_rows(blobs, recent, wanted, source="model", before=before, limit=limit)
+        assert len(rows) <= limit
+        found += [row["ordinal"] for row in rows]
+        if before is None:
+            break
+    expected = [
+        index
+        for index, signal in enumerate(some_signals(120))
+        if signal.source == "model" and wanted.symbol in {None, signal.symbol}
+    ]
+    assert found == expected[::-1]
 
 
 def test_rows_are_plain_and_carry_their_own_features_only(blobs: FolderBlobs, recent: RecentRows) -> None:
