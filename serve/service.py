@@ -249,9 +249,10 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     from raysignal.serve.stream.deployment import APPLICATIONS, build_stream  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    joined_idle = settings.ray_address is not None and not serve.status().proxies
+    stays = settings.ray_address is not None
+    joined_idle = stays and not serve.status().proxies
     # Where Ray Serve runs already, it keeps the address that it was started with.
-    host = settings.http.host if settings.ray_address is None or joined_idle else None
+    host = settings.http.host if joined_idle or not stays else None
     desk = PortfolioClient.connect(settings)
     agent: Agent | None = None
     feeds: Feeds | None = None
@@ -293,9 +294,9 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     except BaseException:
         # What went wrong first is what its user has to read, whatever else goes wrong on the way out.
         with suppress(Exception):
-            _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle)
+            _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle, stays=stays)
         raise
-    _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle)
+    _put_away(desk, agent, (feeds, pipelines, models), stop, serves=joined_idle, stays=stays)
 
 
 def _check_controller() -> None:
@@ -315,18 +316,25 @@ def _put_away(
     stop: ShutdownSignal,
     *,
     serves: bool,
+    stays: bool,
 ) -> None:
-    """First nobody comes in any more, then what is there is written, then the actors end; `serves`: Ray Serve, too."""
+    """First nobody comes in any more, then what is there is written, then the actors end; `serves`: Ray Serve, too.
+
+    `stays` says whether the cluster does.
+    """
     from ray import serve  # noqa: PLC0415 - as above
     from ray.exceptions import RayError  # noqa: PLC0415 - as above
 
     from raysignal.serve.app import APP_NAME  # noqa: PLC0415 - as above
-    from raysignal.serve.stream.deployment import APPLICATIONS  # noqa: PLC0415 - as above
+    from raysignal.serve.stream.deployment import begun_streams  # noqa: PLC0415 - as above
 
     if not stop.lost:
-        for name in (*APPLICATIONS, APP_NAME):
-            with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+        # The broadcast first: it asks the portfolios on and on, which would begin anew.
+        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+            for name in begun_streams(idle=stays):
                 serve.delete(name)
+        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+            serve.delete(APP_NAME)
     if stop.lost:
         return  # with the cluster went all that could be told to end
     if serves:

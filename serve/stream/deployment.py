@@ -87,5 +87,17 @@ def build_stream(
     return {name: deployment.bind(settings, log_path, host) for name in APPLICATIONS}
 
 
+def begun_streams(*, idle: bool) -> list[str]:
+    """The applications of the broadcast that there are and have replicas; with `idle`, those without as well.
+
+    To end one takes a second, which an idle one that goes with its cluster does not need.
+    """
+    known = serve.status().applications
+    return [
+        name for name in APPLICATIONS
+        if name in known and (idle or any(each.replica_states for each in known[name].deployments.values()))
+    ]  # fmt: skip
+
+
 def _now_us() -> int:
     return time.time_ns() // 1000
