@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from raysignal.agents.inference.strategy import ModelStrategy
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.errors import InvalidField, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar
@@ -18,6 +17,9 @@ from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import NAMES, make
 from raysignal.engine.strategies.strategy import Strategy
 from raysignal.runtime.setting_areas import of_this_setting
+
+if TYPE_CHECKING:
+    from raysignal.agents.inference.strategy import ModelStrategy
 
 Name = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$")]
 
@@ -116,9 +118,13 @@ class StrategyConfig(_Part):
 
     def strategy(self) -> Strategy:
         """The rule itself, unless it is posted; `InvalidField` for a kind, parameter or value that cannot be."""
-        if self.kind == MODEL:
-            return ModelStrategy.of(self.parameters, self.bar, self.interval_us)
-        return make(self.kind, self.parameters)
+        return self.model() if self.kind == MODEL else make(self.kind, self.parameters)
+
+    def model(self) -> "ModelStrategy":
+        """The model of a strategy of that kind; raises as `strategy`."""
+        from raysignal.agents.inference.strategy import ModelStrategy  # noqa: PLC0415 - brings the stores' clients
+
+        return ModelStrategy.of(self.parameters, self.bar, self.interval_us)
 
 
 class VenueConfig(_Part):
@@ -337,8 +343,7 @@ class PipelineConfig(_Part):
     @property
     def models(self) -> dict[str, str]:
         """Of each strategy that is a model: its digest."""
-        found = {each.name: each.strategy() for each in self.strategies if each.kind == MODEL}
-        return {name: each.policy.digest for name, each in found.items() if isinstance(each, ModelStrategy)}
+        return {each.name: each.model().policy.digest for each in self.strategies if each.kind == MODEL}
 
     @property
     def policy(self) -> Policy:
