@@ -17,6 +17,8 @@ from urllib.parse import urlencode
 
 from raysignal.runtime.service_client import ServiceError
 
+_SILENT_S = 45.0
+"""Without a heartbeat for so long, the connection is taken for broken."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
 _FINAL = frozenset({4400, 4401, 4429})
 """Codes of a socket that was closed for what this client did."""
@@ -71,12 +73,12 @@ class Stream:
                     f"{self._address}?{self._query()}", subprotocols=self._protocols(), compression=None,
                     max_size=None, open_timeout=self._patience_s, proxy=None,
                 ) as socket:  # fmt: skip
-                    async for frame in socket:
+                    while True:
+                        frame = await asyncio.wait_for(socket.recv(), _SILENT_S)
                         alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
                         for line in str(frame).split("\n"):
                             if (message := self._taken(json.loads(line))) is not None:
                                 yield message
-                trouble: Exception | str = "it closed the socket"
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
                 if (refusal := _refusal(error)) is not None:
                     raise ServiceError(f"{self._address}: {refusal}") from None

@@ -156,6 +156,9 @@ class StreamHub:
         if now_s - self._beat_at >= self.settings.heartbeat_s:
             self._beat_at = now_s
             self.publish([self.live_message("heartbeat")])
+            for session in self.sessions:
+                if session.catching_up:
+                    session.reply("heartbeat")
         await self._tell_figures()
         await self._tell_states()
         await self._report()

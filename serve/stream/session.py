@@ -55,6 +55,11 @@ class StreamSession:
         """How far it is behind what is sent live; 0 while it is sent what it missed before."""
         return 0 if self._place is None else self._hub.recent.bytes_behind(self._place)
 
+    @property
+    def catching_up(self) -> bool:
+        """Whether it is sent what it missed before, and not yet what is sent live."""
+        return self._place is None
+
     def wake(self) -> None:
         """There is something new."""
         self._wake.set()

@@ -12,6 +12,7 @@ import pytest
 from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable, Unauthorized
 from raysignal.serve.stream.hub import LiveState
 from raysignal.serve.stream.log import PAGE_ROWS
+from raysignal.serve.stream.subscription import StreamSubscription
 from tests.support.stream_clients import HOST, SocketClient, World, two_shards, world
 from tests.unit.engine.portfolio.test_shard import a_signal, some
 
@@ -152,6 +153,25 @@ async def test_a_ping_is_answered_with_a_heartbeat_that_says_what_its_reader_has
         await made.hub.tick()
         beats = await client.until(lambda each: [m for m in each.messages if m["type"] == "heartbeat"][1:])
         assert beats[0]["sequence"] == 8
+
+
+async def test_who_is_sent_the_past_gets_heartbeats_as_well(tmp_path: Path) -> None:
+    async with world(tmp_path) as made:
+        await made.post(some(3))
+        async with made.hub.session() as session:
+            await session.subscribe(StreamSubscription(since=2))
+            assert session.catching_up
+            made.now_s += 10.0
+            await made.hub.tick()
+            sent: list[Any] = []
+
+            async def take(messages: Any) -> None:
+                sent.extend(messages)
+                session.close(1000, "that is enough")
+
+            await session.run(take)
+            assert [message.kind for message in sent] == ["resumed", "heartbeat"]
+            assert json.loads(sent[1].text)["sequence"] == 2
 
 
 @pytest.mark.parametrize(
