@@ -75,6 +75,11 @@ def test_pipeline_that_is_killed_goes_on_and_all_of_it_plays_again(tmp_path: Pat
     assert len(event_files(session)) == kills + 1
 
 
+async def no_model() -> tuple[None, str]:
+    """There is none to ask."""
+    return None, "no_model"
+
+
 async def test_candles_that_were_missed_between_two_runs_come_late_and_play_again(tmp_path: Path) -> None:
     config = config_of(
         instruments=[{"symbol": "BTC", "market": "binance:BTCUSDT"}],
@@ -87,7 +92,8 @@ async def test_candles_that_were_missed_between_two_runs_come_late_and_play_agai
         for run in range(2):
             log = Events()
             async with live_pipeline(
-                config, text, tmp_path, log=log, hosts_of=lambda _: server.hosts, clock=server.clock, random=Random(1)
+                config, text, tmp_path, log=log, hosts_of=lambda _: server.hosts, clock=server.clock, random=Random(1),
+                advise=no_model,
             ) as live:  # fmt: skip
                 running = asyncio.create_task(live.run())
                 while len(log.of(Candle)) < 20 * (run + 1) or (run and "candles_backfilled" not in codes):
