@@ -19,6 +19,7 @@ from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.session import SessionWriter
 from raysignal.loopback.exchanges.disturbance import OF_A_FEED, OF_MESSAGES, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.market import MarketMoves
 from raysignal.loopback.exchanges.unplugged import Unplugged
 from raysignal.runtime.feeds import bars_of_history
 from raysignal.runtime.pipeline import subscriptions_of
@@ -53,7 +54,7 @@ class DisturbedVenue:
         name, _, symbol = market.partition(":")
         self.venue, self._seed, self._random = venue_named(name), seed, Random(seed)
         self.exchange = GeneratedExchange(
-            name, seed=seed, start_us=START_US, symbols=[symbol], volatility=3.0
+            name, seed=seed, start_us=START_US, symbols=[symbol], market=MarketMoves(volatility=3.0)
         )
         body = self.exchange.get(self.venue.instruments_request([symbol]).path).body
         (self.instrument,) = self.venue.read_instruments([symbol], body)
