@@ -120,9 +120,10 @@ class SocketListener(asyncio.Protocol):
 
 
 class ListeningClient:
-    """Listens, comes back and resumes, until it is told to end."""
+    """Listens, comes back and resumes, until it is told to end; `stuck`: it never reads."""
 
-    def __init__(self, port: int, query: str, since: int | None) -> None:
+    def __init__(self, port: int, query: str, since: int | None, *, stuck: bool = False) -> None:
+        self._stuck = stuck
         self.received = Received()
         self._port, self._query, self._since = port, query, since
         self._ending = False
@@ -141,6 +142,8 @@ class ListeningClient:
                     "127.0.0.1",
                     self._port,
                 )
+                if self._stuck:
+                    self.transport.pause_reading()
                 await lost.wait()
             await asyncio.sleep(0.2)
 
@@ -178,13 +181,10 @@ async def _measured(
         await _preload(http)
         listening = [ListeningClient(port, "types=signal", None) for _ in range(clients)]
         tasks = [asyncio.create_task(each.run()) for each in listening]
-        stuck = [ListeningClient(port, "lines=true", 0) for _ in range(clients // 10)]
+        stuck = [ListeningClient(port, "lines=true", 0, stuck=True) for _ in range(clients // 10)]
         tasks += [asyncio.create_task(each.run()) for each in stuck]
         dripping = [asyncio.create_task(_drip(port)) for _ in range(clients // 100)]
         await _until(lambda: all(each.transport is not None for each in (*listening, *stuck)))
-        for each in stuck:
-            assert each.transport is not None
-            each.transport.pause_reading()
         before = _replica().memory_info().rss
         calm = await _post_steadily(http, seconds, rate, None)
         after = _replica().memory_info().rss
