@@ -15,7 +15,7 @@ from raysignal.agents.inference.card import ModelFiles
 from raysignal.agents.inference.onnx_policy import OnnxPolicy, load_model
 from raysignal.agents.inference.values import SignalRequest
 from raysignal.engine.core.errors import InvalidField, ModelRefused
-from tests.support.onnx_models import feed_forward, layers_first, looping, recurrent, write_model
+from tests.support.onnx_models import feed_forward, layers_first, looping, of_numbers, recurrent, write_model
 
 GOOD = {"rsi(14)": 35.5, "returns(1)": -0.01, "close": 4250.5}
 MINUTE = 60_000_000
@@ -299,6 +299,30 @@ def test_a_model_whose_step_does_not_end_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path, looping(1_000_000_000))
     with pytest.raises(ModelRefused, match="did not end within 1 s"):
         load_model(str(folder))
+
+
+def test_numbers_that_a_graph_fails_on_are_refused_and_those_beside_them_are_not(tmp_path: Path) -> None:
+    policy = load_model(str(write_model(tmp_path, of_numbers("fails"))))
+    assert policy.timing.batches
+    rows = [GOOD, GOOD | {"close": 20_000.0}, GOOD | {"close": 9.0}]
+    first, second, third = policy.steps(
+        [request(features=row, symbol=str(place)) for place, row in enumerate(rows)], [None] * 3
+    )
+    assert isinstance(second, ModelRefused)
+    assert "a step fails: " in str(second)
+    assert isinstance(first, tuple)
+    assert first == third
+
+
+def test_a_step_that_does_not_end_is_ended_and_the_next_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_model(str(write_model(tmp_path, of_numbers("does not end"))))
+    monkeypatch.setattr(onnx_policy, "_STEP_S", 0.0)
+    with pytest.raises(ModelRefused, match="a step did not end within 0 s"):
+        policy.step(request(features=GOOD | {"close": 1e15}), None)
+    monkeypatch.undo()
+    assert policy.step(request(features=GOOD | {"close": 2.0}), None)[1] is None
 
 
 def test_a_model_whose_steps_take_longer_than_they_may_is_refused(
