@@ -334,6 +334,10 @@ async def test_each_shard_has_a_sequence_of_its_own_and_is_resumed_by_it(tmp_pat
             code, why = await refused.ended()
             assert code == 4400
             assert why.startswith("since is 3; expected a sequence for each of the 2 shards")
+        # Of a store that had one shard.
+        async with made.socket("since=3&epoch=0123") as other:
+            told = await other.message("other_epoch")
+            assert told["since"].keys() == {"0", "1"}
 
 
 async def test_a_store_that_does_not_answer_closes_who_needs_it_and_is_followed_again(tmp_path: Path) -> None:
