@@ -344,6 +344,10 @@ class OnnxPolicy:
         step_s = min(self._timed(rows[0]) for _ in range(3))
         if step_s > SLOWEST_S:
             raise self._refused(f"its fastest step takes {step_s:.3g} s; expected at most {SLOWEST_S:g} s")
+        if self._probed([rows[1]], [None]) != self._probed([rows[1]], [None]):
+            raise self._refused(
+                "the same numbers give another answer each time; expected no random ones in it"
+            )
         for row in rows[1:4]:
             ((_, state),) = self._probed([row], [state])
         size = 4 * sum(state.size for state in self._states)

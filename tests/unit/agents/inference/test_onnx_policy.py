@@ -205,6 +205,17 @@ def _doubled(model: ModelProto) -> None:
     model.graph.node[1].input[0] = "single"
 
 
+def _drawing() -> ModelProto:
+    def draw(model: ModelProto) -> None:
+        drawn = helper.make_node("RandomNormalLike", ["features"], ["drawn"])
+        added = helper.make_node("Add", ["features", "drawn"], ["disturbed"])
+        model.graph.node[0].input[0] = "disturbed"
+        model.graph.node.insert(0, added)
+        model.graph.node.insert(0, drawn)
+
+    return _changed(draw)
+
+
 def _two_inputs(model: ModelProto) -> None:
     for name in ("a", "b"):
         model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]))
@@ -276,6 +287,7 @@ def _large_state(model: ModelProto) -> None:
             "expected 3, one a feature",
             id="normaliser",
         ),
+        pytest.param(_drawing(), {}, "the same numbers give another answer each time", id="random"),
         pytest.param(feed_forward(), {"bar": "7m"}, "bar is '7m'; expected", id="bar"),
         pytest.param(
             feed_forward(),
