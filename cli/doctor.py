@@ -117,6 +117,8 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     yield check_model(settings, os.environ)
     if settings.agent.embeddings:
         yield check_embeddings(settings, os.environ)
+    if settings.inference.model is not None:
+        yield check_policy(settings.inference.model)
     yield check_agent()
     yield check_port(settings)
     yield check_disk(settings.store)
@@ -232,6 +234,20 @@ def check_embeddings(settings: Settings, environment: Mapping[str, str]) -> Doct
         said = f"{why}: {model.name} embeds no texts, signals are decided without them"
         return DoctorFinding("embeddings", "warning", said, "set it, or unset RAYSIGNAL_AGENT__EMBEDDINGS")
     return DoctorFinding("embeddings", "ok", f"free texts are embedded by {model.name}")
+
+
+def check_policy(location: str) -> DoctorFinding:
+    """Whether the model that is to generate signals passes the checks that a service makes."""
+    from raysignal.agents.inference.onnx_policy import load_model
+
+    try:
+        policy = load_model(location)
+    except RaysignalError as error:
+        said = f"{error}: no signal is generated, unless another model spoke before"
+        return DoctorFinding(
+            "signals", "warning", said, "raysignal model check; docs/models.md says what one is"
+        )
+    return DoctorFinding("signals", "ok", f"{policy.name} {policy.version} of {location} can be used")
 
 
 def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:

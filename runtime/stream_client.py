@@ -134,8 +134,17 @@ class Stream:
         if message["type"] in {"subscribed", "resumed", "too_old", "other_epoch"}:
             self.position = message["since"]
         elif sequence is not None:
-            self.position = sequence
+            self.position = _further(self.position, sequence)
         return message
+
+
+def _further(position: Any, sequence: Any) -> Any:
+    """The later of two, in each shard: a message that is only sent live may tell of less than has come meanwhile."""
+    if isinstance(position, int) and isinstance(sequence, int):
+        return max(position, sequence)
+    if isinstance(position, dict) and isinstance(sequence, dict):
+        return {shard: max(value, position.get(shard, 0)) for shard, value in sequence.items()}
+    return sequence
 
 
 def _refusal(error: Any) -> str | None:

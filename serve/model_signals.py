@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from raysignal.agents.inference.indicators import USUAL, check_value, full_name, indicator_named
-from raysignal.agents.inference.signals import generated_signal, is_generated, numbers_of
+from raysignal.agents.inference.signals import NOT_GIVEN, generated_signal, is_generated, numbers_of
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
 from raysignal.engine.core.errors import (
     IdentityConflict,
@@ -118,6 +118,8 @@ def _numbers(body: Mapping[str, Any]) -> dict[str, float]:
         if name in _FIELDS or value is None or is_secret_name(name):
             continue
         kept_as = check_feature_name(name, None)
+        if kept_as in NOT_GIVEN:
+            raise InvalidField(kept_as, value, "none: it is what the answer says")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidField(kept_as, value, _NUMBER)
         numbers[kept_as] = check_value(kept_as, as_float(value))

@@ -31,6 +31,9 @@ SLOWEST_S = 0.25
 """A model whose fastest step takes longer is refused."""
 _LOAD_S = 30.0
 _PROBE_S = 1.0
+_STEP_S = 5.0
+"""A step that takes longer is ended, and refused: what a graph does can depend on the numbers that it is given."""
+_LOOKED_S = 0.25
 _SUM_TOLERANCE = 1e-3
 _PROBED_BATCHES = (2, 3, 5, 8, 17)
 _SHOWN_CHARACTERS = 300
@@ -78,6 +81,51 @@ class StepTiming:
     step_ms: float
     batches: bool
     state_bytes: int
+
+
+class _RunLimits:
+    """Ends runs that take too long: a thread for all of them, since one for each would take longer than a step.
+
+    It looks while something runs, and sleeps otherwise.
+    """
+
+    def __init__(self) -> None:
+        self._runs: dict[int, tuple[float, Any]] = {}
+        self._some, self._never = threading.Event(), threading.Event()
+        self._lock = threading.Lock()
+        self._looking = False
+
+    @contextmanager
+    def limited(self, options: Any, limit_s: float) -> Iterator[None]:
+        """Set `terminate` of a run's options once it has taken so many seconds."""
+        if not self._looking:
+            self._begin()
+        self._runs[id(options)] = time.monotonic() + limit_s, options
+        self._some.set()
+        try:
+            yield
+        finally:
+            del self._runs[id(options)]
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._looking:
+                threading.Thread(target=self._look, name="model-step-limits", daemon=True).start()
+                self._looking = True
+
+    def _look(self) -> None:
+        while True:
+            self._some.wait()
+            self._some.clear()
+            while self._runs:
+                self._never.wait(_LOOKED_S)
+                now_s = time.monotonic()
+                for due_s, options in list(self._runs.values()):
+                    if now_s > due_s:
+                        options.terminate = True
+
+
+_LIMITS = _RunLimits()
 
 
 class OnnxPolicy:
@@ -194,17 +242,47 @@ class OnnxPolicy:
             rows: as `row` gives them; at least one.
             states: of each one's symbol; None: an episode begins.
         """
-        if len(rows) > 1 and not self.timing.batches:
-            return [
-                found for pair in zip(rows, states, strict=True) for found in self.run([pair[0]], [pair[1]])
-            ]
+        if len(rows) == 1 or self.timing.batches:
+            try:
+                answers = self._ran(rows, states, _STEP_S)
+            except ModelRefused as error:
+                if len(rows) == 1:
+                    return [error]
+            else:
+                return [self._answer(answers, row) for row in range(len(rows))]
+        # One by one also where they failed together: one symbol's numbers are not to cost the others their answers.
+        return [found for pair in zip(rows, states, strict=True) for found in self.run([pair[0]], [pair[1]])]
+
+    # One run
+
+    def _ran(
+        self, rows: Sequence[Float64Array], states: Sequence[bytes | None], limit_s: float
+    ) -> Sequence[Any]:
+        """The outputs of one run, of the shapes that were expected.
+
+        Raises:
+            ModelRefused: it fails on these numbers, or did not end within so many seconds.
+        """
         feeds = {self._input: self._inputs(np.stack(rows))}
         for state, column in zip(self._states, self._unpacked(states), strict=True):
             feeds[state.name] = column
-        answers = self._session.run(self._outputs, feeds)
-        return [self._answer(answers, row) for row in range(len(rows))]
-
-    # One run
+        options = _runtime().RunOptions()
+        options.log_severity_level = 4
+        try:
+            with _LIMITS.limited(options, limit_s):
+                answers: Sequence[Any] = self._session.run(self._outputs, feeds, options)
+        except Exception as error:
+            said = f"a step fails: {_said(error)}"
+            if options.terminate:
+                said = f"a step did not end within {limit_s:g} s; expected at most {SLOWEST_S:g} s"
+            raise self._refused(said) from error
+        expected = [(len(rows), 3), *(feeds[state.name].shape for state in self._states)]
+        for name, answer, shape in zip(self._outputs, answers, expected, strict=True):
+            if answer.shape != shape or answer.dtype != np.float32:
+                raise self._refused(
+                    f"its output {name} is {answer.dtype}{list(answer.shape)}; expected float32{list(shape)}"
+                )
+        return answers
 
     def _inputs(self, values: Float64Array, names: Sequence[str] = ()) -> Float32Array:
         """What the graph is given; `InvalidField` of a name whose value has no float32."""
@@ -266,6 +344,10 @@ class OnnxPolicy:
         step_s = min(self._timed(rows[0]) for _ in range(3))
         if step_s > SLOWEST_S:
             raise self._refused(f"its fastest step takes {step_s:.3g} s; expected at most {SLOWEST_S:g} s")
+        if self._probed([rows[1]], [None]) != self._probed([rows[1]], [None]):
+            raise self._refused(
+                "the same numbers give another answer each time; expected no random ones in it"
+            )
         for row in rows[1:4]:
             ((_, state),) = self._probed([row], [state])
         size = 4 * sum(state.size for state in self._states)
@@ -293,27 +375,8 @@ class OnnxPolicy:
     def _probed(
         self, rows: Sequence[Float64Array], states: Sequence[bytes | None]
     ) -> list[tuple[Probabilities, bytes | None]]:
-        """One run of the check: all that `run` trusts is looked at, and it ends in time."""
-        feeds = {self._input: self._inputs(np.stack(rows))}
-        for state, column in zip(self._states, self._unpacked(states), strict=True):
-            feeds[state.name] = column
-        options = _runtime().RunOptions()
-        options.log_severity_level = 4
-        with _deadline(_PROBE_S, lambda: setattr(options, "terminate", True)) as passed:
-            try:
-                answers = self._session.run(self._outputs, feeds, options)
-            except Exception as error:
-                if passed.is_set():
-                    raise self._refused(
-                        f"a step did not end within {_PROBE_S:g} s; expected at most {SLOWEST_S:g} s"
-                    ) from error
-                raise self._refused(f"a step fails: {_said(error)}") from error
-        expected = [(len(rows), 3), *(tuple(feeds[state.name].shape) for state in self._states)]
-        for name, answer, shape in zip(self._outputs, answers, expected, strict=True):
-            if answer.shape != shape or answer.dtype != np.float32:
-                raise self._refused(
-                    f"its output {name} is {answer.dtype}{list(answer.shape)}; expected float32{list(shape)}"
-                )
+        """One run of the check."""
+        answers = self._ran(rows, states, _PROBE_S)
         found = []
         for row in range(len(rows)):
             answer = self._answer(answers, row)

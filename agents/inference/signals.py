@@ -15,7 +15,7 @@ from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE
 
 SOURCE = "model"
 VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE = "model_version", "reasoning", "latency_ms"
-_NOT_GIVEN = frozenset({VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE})
+NOT_GIVEN = frozenset({VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE})
 """Features of a portfolio's row that say how the signal came about, and are no numbers of its request."""
 
 
@@ -111,7 +111,7 @@ def portfolio_signal(signal: ModelSignal, features: Mapping[str, float]) -> Sign
     """
     opens = signal.action is not Action.HOLD
     said: dict[str, float | str] = {
-        **{name: value for name, value in features.items() if name not in _NOT_GIVEN},
+        **{name: value for name, value in features.items() if name not in NOT_GIVEN},
         VERSION_FEATURE: signal.model_version,
         REASONING_FEATURE: "\n".join(signal.reasoning),
         LATENCY_FEATURE: signal.latency_ms,
@@ -124,8 +124,15 @@ def portfolio_signal(signal: ModelSignal, features: Mapping[str, float]) -> Sign
 
 
 def is_generated(signal: Signal) -> bool:
-    """Whether a signal of a portfolio's history was generated here."""
-    return signal.source == SOURCE and VERSION_FEATURE in signal.features
+    """Whether a signal of a portfolio's history was generated here: anybody may post one that says so."""
+    said = signal.features
+    return (
+        signal.source == SOURCE
+        and signal.confidence is not None
+        and isinstance(said.get(VERSION_FEATURE), str)
+        and isinstance(said.get(REASONING_FEATURE), str)
+        and isinstance(said.get(LATENCY_FEATURE), float)
+    )
 
 
 def generated_signal(taken: Signal) -> ModelSignal:
@@ -146,5 +153,5 @@ def numbers_of(taken: Signal) -> dict[str, float]:
     return {
         name: value
         for name, value in taken.features.items()
-        if name not in _NOT_GIVEN and not isinstance(value, str)
+        if name not in NOT_GIVEN and not isinstance(value, str)
     }

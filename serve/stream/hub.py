@@ -23,8 +23,8 @@ from raysignal.serve.stream.recent import RecentMessages
 from raysignal.serve.stream.session import StreamSession, error_fields
 from raysignal.serve.stream.subscription import Cursor, shown_cursor
 
-SLOW = 4408
-"""The code with which a client is closed that does not read."""
+SLOW, DEFECT = 4408, 1011
+"""The codes with which a client is closed that does not read, and all of them where following a shard failed."""
 _ROWS_AT_ONCE = 512
 _WAIT_S = 20.0
 _AGAIN_S = 0.5
@@ -189,6 +189,19 @@ class StreamHub:
         self._beat_at, self._told = self.clock(), {}
         self._tasks = [asyncio.create_task(self._follow(shard, end)) for shard, end in enumerate(ends)]
         self._tasks.append(asyncio.create_task(self._tick_on()))
+        for task in self._tasks:
+            task.add_done_callback(self._failed)
+
+    def _failed(self, task: asyncio.Task[None]) -> None:
+        """A defect: clients come back to a broadcast that begins anew, rather than wait for what never comes."""
+        if task.cancelled() or task not in self._tasks:
+            return
+        _log_defect(task.exception())
+        tasks, self._tasks = self._tasks, []
+        for each in tasks:
+            each.cancel()
+        for session in self.sessions:
+            session.close(DEFECT, "an unexpected error, which the service's log has; come back and resume")
 
     async def _end(self) -> None:
         """Nobody listens any more."""
@@ -226,7 +239,10 @@ class StreamHub:
     async def _tick_on(self) -> None:
         while True:
             await asyncio.sleep(min(_TICK_S, self.settings.heartbeat_s))
-            await self.tick()
+            try:
+                await self.tick()
+            except Exception as error:  # noqa: BLE001 - a defect: what is about rows goes on without it
+                _log_defect(error)
 
     async def _tell_figures(self) -> None:
         """The figures of portfolios that something was sent about since."""
@@ -249,6 +265,10 @@ class StreamHub:
             if self._told.get((state.kind, state.name)) != state:
                 self._told[state.kind, state.name] = state
                 self.publish([self.live_message(state.kind, about=(state.symbol, None), **state.values)])
+
+
+def _log_defect(error: BaseException | None) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": "the broadcast failed", "exception": error})
 
 
 def _without(figures: Mapping[str, Any]) -> dict[str, Any]:

@@ -82,13 +82,13 @@ class StreamSession:
             StoreError: the store does not answer.
         """
         self._asked += 1
-        cursor = subscription.cursor(len(self._hub.recent.heads))
-        other = subscription.epoch is not None and subscription.epoch != self._hub.epoch
-        if cursor is not None and not other:
+        if subscription.epoch is not None and subscription.epoch != self._hub.epoch:
+            answer, cursor = "other_epoch", None  # `since` is of a store that may have had other shards
+        elif (cursor := subscription.cursor(len(self._hub.recent.heads))) is None:
+            answer = "subscribed"
+        else:
+            answer = "resumed"
             await self._check_not_ahead(cursor)
-        answer = "subscribed" if cursor is None else "resumed"
-        if other:
-            answer, cursor = "other_epoch", None
         self._hub.counts[answer] += 1
         self.subscription, self._page = subscription, None
         if cursor is None:

@@ -123,6 +123,47 @@ def looping(times: int) -> ModelProto:
     )
 
 
+def of_numbers(kind: str) -> ModelProto:
+    """A feed-forward model whose step depends on its last feature beyond what a check can try.
+
+    Args:
+        kind: `fails` where the feature is above 10 000; `does not end`: it repeats itself so many times.
+    """
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Sin", ["m"], ["mm"])],
+        "body",
+        [_value("i", kind=TensorProto.INT64), _value("go", kind=TensorProto.BOOL), _value("m", "n", 1)],
+        [_value("go_on", kind=TensorProto.BOOL), _value("mm", "n", 1)],
+    )
+    used = {
+        "fails": [
+            helper.make_node("Cast", ["size"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "place"], ["nothing"]),
+        ],
+        "does not end": [
+            helper.make_node("ReduceMax", ["size"], ["most"], keepdims=0),
+            helper.make_node("Cast", ["most"], ["times"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["times", "", "last"], ["m_end"], body=body),
+            helper.make_node("Sub", ["m_end", "m_end"], ["nothing"]),
+        ],
+    }
+    nodes = [
+        helper.make_node("Split", ["features"], ["rest", "last"], axis=1),
+        helper.make_node("Abs", ["last"], ["size"]),
+        *used[kind],
+        helper.make_node("MatMul", ["rest", "w"], ["y"]),
+        helper.make_node("Add", ["y", "nothing"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
+    ]
+    split = numpy_helper.from_array(np.array([len(FEATURES) - 1, 1]), "split")
+    nodes[0].input.append("split")
+    table = numpy_helper.from_array(np.zeros(10_001, np.float32), "table")
+    weights = [split, *([table] if kind == "fails" else []), _weights("w", (len(FEATURES) - 1, 3), 1)]
+    return model_of(
+        nodes, [_value("features", "n", len(FEATURES))], [_value("probabilities", "n", 3)], weights
+    )
+
+
 def card_of(graph: bytes, **members: Any) -> dict[str, Any]:
     return {
         "name": "policy", "version": "1", "features": list(FEATURES), "normaliser": "graph",

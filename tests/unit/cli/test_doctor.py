@@ -20,6 +20,7 @@ from raysignal.cli.doctor import (
     check_keys,
     check_model,
     check_packages,
+    check_policy,
     check_port,
     check_store,
     examine,
@@ -27,6 +28,7 @@ from raysignal.cli.doctor import (
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.processes import listener_on, own_listeners
 from raysignal.runtime.settings import Settings
+from tests.support.onnx_models import feed_forward, write_model
 
 
 def test_packages_that_are_there_are_shown_with_their_versions():
@@ -97,6 +99,17 @@ def test_a_model_whose_package_is_missing_is_a_warning_with_a_remedy(monkeypatch
     finding = check_model(Settings(llm={"model": "ollama:llama3.2"}), {})
     assert finding.status == "warning"
     assert "pip install raysignal[ollama]" in finding.detail
+
+
+def test_the_model_that_generates_signals_is_checked_as_a_service_does(tmp_path):
+    folder = write_model(tmp_path / "model", feed_forward())
+    finding = check_policy(str(folder))
+    assert (finding.status, finding.detail) == ("ok", f"policy 1 of {folder} can be used")
+    (folder / "model.onnx").write_bytes(b"another")
+    finding = check_policy(str(folder))
+    assert finding.status == "warning"
+    assert "SHA-256" in finding.detail
+    assert finding.remedy
 
 
 def test_texts_that_nobody_can_embed_are_a_warning_with_a_remedy():

@@ -95,6 +95,21 @@ async def test_a_connection_that_breaks_is_resumed_behind_the_last_message() -> 
     assert (stream.position, stream.epoch) == (8, "e")
 
 
+async def test_a_live_message_that_tells_of_less_than_has_come_does_not_send_the_position_back() -> None:
+    async def caught_up(socket: ServerConnection, _query: dict[str, str]) -> None:
+        begun = {"0": 0, "1": 0}
+        since = {"type": "resumed", "sequence": begun, "since": begun, "epoch": "e"}
+        beat = {"type": "heartbeat", "sequence": {"0": 8, "1": 12}, "epoch": "e"}
+        for message in (since, about_row(41), beat):
+            await socket.send(json.dumps(message))
+        await socket.wait_closed()
+
+    async with service(caught_up) as (url, _):
+        stream = Stream(url, since={"0": 0, "1": 0})
+        await taken(stream, 3)
+    assert stream.position == {"0": 41, "1": 12}
+
+
 async def test_without_an_event_loop_messages_come_as_well() -> None:
     async with service(first_life) as (url, _):
         messages = iter(Stream(url))

@@ -119,6 +119,7 @@ async def test_the_call_of_a_service_without_a_model_says_placeholder(tmp_path: 
         (CALL | {"bar": 60}, "bar", "a length from 1s to 1d"),
         (CALL | {"bar": "7m"}, "bar", "divides a day"),
         (CALL | {f"f{n}": 1.0 for n in range(300)}, "features", "at most 256"),
+        (CALL | {"latency_ms": 1.0}, "latency_ms", "it is what the answer says"),
     ],
 )
 async def test_what_cannot_be_is_refused_by_its_name_and_changes_nothing(
@@ -373,6 +374,29 @@ async def test_history_goes_back_page_by_page_and_latest_is_its_first(tmp_path: 
         assert told == [made[5]]
         wrong = await http.get("/api/signals/history", params={"cursor": "x"})
         assert (wrong.status_code, wrong.json()["field"]) == (422, "cursor")
+
+
+@pytest.mark.parametrize(
+    "posted",
+    [
+        {"model_version": "x", "reasoning": "y", "latency_ms": "soon"},
+        {"model_version": 5, "reasoning": "y", "latency_ms": 1.0},
+        {"model_version": "x", "latency_ms": 1.0},
+    ],
+)
+async def test_a_posted_row_that_only_looks_generated_disturbs_nothing_that_is_read(
+    tmp_path: Path, posted: dict[str, Any]
+) -> None:
+    clock = Clock()
+    async with running(tmp_path, clock) as (http, _):
+        made = (await http.post(GENERATE, json=CALL)).json()
+        row = {"timestamp": format_instant(clock.now_us), "symbol": "MXN", "signal": "BUY", "price": 17.0}
+        row |= {"source": "model", "signal_id": "p-1", "confidence": 0.9} | posted
+        assert (await http.post("/signal?portfolio=model", json=row)).status_code == 200
+        assert (await http.get("/api/signals/latest")).json() == made
+        assert (await http.get("/api/signals/history")).json()["signals"] == [made]
+        taken = await http.post(GENERATE, json={"symbol": "MXN", "close_price": 17.0, "signal_id": "p-1"})
+        assert (taken.status_code, taken.json()["field"]) == (409, "signal_id")
 
 
 async def test_before_the_first_signal_everything_is_there_and_empty(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.journal.local import LocalStore
-from tests.support.onnx_models import feed_forward, recurrent, write_model
+from tests.support.onnx_models import feed_forward, of_numbers, recurrent, write_model
 
 BAR = 300_000_000
 BEGIN = 1_735_689_600_000_000
@@ -399,6 +399,15 @@ async def test_a_shadow_that_lacks_a_feature_fails_alone(world: World) -> None:
     assert (info["shadow"]["steps"], info["shadow"]["failed"]) == (0, 1)
     assert info["optional_features"] == ["other"]
     assert (await host.shadow(None))["shadow"] is None
+
+
+async def test_a_shadow_that_fails_on_some_numbers_fails_alone(world: World) -> None:
+    host = world.host(world.model())
+    await host.shadow(world.model("two", of_numbers("fails"), version="2"))
+    assert (await one(host, request(0, close=20_000.0))).model_version == "policy 1"
+    await one(host, request(1))
+    shadow = (await host.info())["shadow"]
+    assert (shadow["steps"], shadow["failed"]) == (1, 1)
 
 
 async def test_a_bad_model_is_refused_and_what_spoke_goes_on(world: World) -> None:

@@ -15,7 +15,7 @@ from raysignal.agents.inference.card import ModelFiles
 from raysignal.agents.inference.onnx_policy import OnnxPolicy, load_model
 from raysignal.agents.inference.values import SignalRequest
 from raysignal.engine.core.errors import InvalidField, ModelRefused
-from tests.support.onnx_models import feed_forward, layers_first, looping, recurrent, write_model
+from tests.support.onnx_models import feed_forward, layers_first, looping, of_numbers, recurrent, write_model
 
 GOOD = {"rsi(14)": 35.5, "returns(1)": -0.01, "close": 4250.5}
 MINUTE = 60_000_000
@@ -205,6 +205,17 @@ def _doubled(model: ModelProto) -> None:
     model.graph.node[1].input[0] = "single"
 
 
+def _drawing() -> ModelProto:
+    def draw(model: ModelProto) -> None:
+        drawn = helper.make_node("RandomNormalLike", ["features"], ["drawn"])
+        added = helper.make_node("Add", ["features", "drawn"], ["disturbed"])
+        model.graph.node[0].input[0] = "disturbed"
+        model.graph.node.insert(0, added)
+        model.graph.node.insert(0, drawn)
+
+    return _changed(draw)
+
+
 def _two_inputs(model: ModelProto) -> None:
     for name in ("a", "b"):
         model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]))
@@ -276,6 +287,7 @@ def _large_state(model: ModelProto) -> None:
             "expected 3, one a feature",
             id="normaliser",
         ),
+        pytest.param(_drawing(), {}, "the same numbers give another answer each time", id="random"),
         pytest.param(feed_forward(), {"bar": "7m"}, "bar is '7m'; expected", id="bar"),
         pytest.param(
             feed_forward(),
@@ -299,6 +311,30 @@ def test_a_model_whose_step_does_not_end_is_refused(tmp_path: Path) -> None:
     folder = write_model(tmp_path, looping(1_000_000_000))
     with pytest.raises(ModelRefused, match="did not end within 1 s"):
         load_model(str(folder))
+
+
+def test_numbers_that_a_graph_fails_on_are_refused_and_those_beside_them_are_not(tmp_path: Path) -> None:
+    policy = load_model(str(write_model(tmp_path, of_numbers("fails"))))
+    assert policy.timing.batches
+    rows = [GOOD, GOOD | {"close": 20_000.0}, GOOD | {"close": 9.0}]
+    first, second, third = policy.steps(
+        [request(features=row, symbol=str(place)) for place, row in enumerate(rows)], [None] * 3
+    )
+    assert isinstance(second, ModelRefused)
+    assert "a step fails: " in str(second)
+    assert isinstance(first, tuple)
+    assert first == third
+
+
+def test_a_step_that_does_not_end_is_ended_and_the_next_one_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_model(str(write_model(tmp_path, of_numbers("does not end"))))
+    monkeypatch.setattr(onnx_policy, "_STEP_S", 0.0)
+    with pytest.raises(ModelRefused, match="a step did not end within 0 s"):
+        policy.step(request(features=GOOD | {"close": 1e15}), None)
+    monkeypatch.undo()
+    assert policy.step(request(features=GOOD | {"close": 2.0}), None)[1] is None
 
 
 def test_a_model_whose_steps_take_longer_than_they_may_is_refused(

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pytest
@@ -334,12 +334,59 @@ async def test_each_shard_has_a_sequence_of_its_own_and_is_resumed_by_it(tmp_pat
             code, why = await refused.ended()
             assert code == 4400
             assert why.startswith("since is 3; expected a sequence for each of the 2 shards")
+        # Of a store that had one shard.
+        async with made.socket("since=3&epoch=0123") as other:
+            told = await other.message("other_epoch")
+            assert told["since"].keys() == {"0", "1"}
 
 
 async def test_a_store_that_does_not_answer_closes_who_needs_it_and_is_followed_again(tmp_path: Path) -> None:
     async with world(tmp_path) as made:
         await made.post(some(2))
         await _told_of_trouble(made)
+
+
+async def test_a_defect_closes_the_clients_and_the_next_ones_are_sent_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(_portfolio: str | None) -> Any:
+        raise RuntimeError("nobody thought of it")
+
+    async with world(tmp_path) as made:
+        told = _defects()
+        async with made.socket() as client:
+            await client.message("subscribed")
+            with monkeypatch.context() as broken:
+                broken.setattr(made.desk, "standing", fails)
+                await made.post(some(2))
+                code, why = await client.ended()
+            assert code == 1011
+            assert "come back and resume" in why
+        assert told == ["nobody thought of it"]
+        async with made.socket("since=0") as again:
+            await again.sequence(5)
+            await made.post(some(1, 2))
+            await again.sequence(9)
+
+
+async def test_a_defect_in_what_is_only_live_leaves_the_rows_to_their_clients(tmp_path: Path) -> None:
+    async with world(tmp_path, stream={"heartbeat_s": 0.1}) as made:
+        told = _defects()
+        made.states.append(cast("LiveState", None))
+        async with made.socket() as client:
+            await client.message("subscribed")
+            made.now_s += 1.0
+            await client.message("heartbeat")
+            assert told
+            await made.post(some(2))
+            await client.sequence(5)
+
+
+def _defects() -> list[str]:
+    """What the loop is told of defects from now on."""
+    told: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: told.append(str(said["exception"])))
+    return told
 
 
 async def _told_of_trouble(made: World) -> None:
