@@ -3,6 +3,8 @@
 `MemoryAnswers` is a stage like any other. Its memory is of the path's own signals and of what they turned out to be
 worth on the path's own candles; what the gate decides is said at once. What a model is to be asked stays open there:
 outside of the path `runtime.model_asker` asks it, and the answer comes in as an event. So a replay needs no model.
+
+What was open when a process ended is answered by nobody at the next candle of its symbol: before it no price is known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -80,14 +82,15 @@ class MemoryAnswers:
         self._spoken: dict[
             str, list[StrategySignal]
         ] = {}  # by symbol: the strategies' signals of one instant
+        self._left: set[int] = set()  # questions whose process has ended
 
     def on(
         self, event: Candle | StrategySignal | DecisionQuestion | DecisionAnswer | Command | PathRestarted
     ) -> Sequence[DecisionAnswer]:
         """See `engine.pipeline.path`."""
         if isinstance(event, Candle):
-            self._take_candle(event)
-        elif isinstance(event, StrategySignal):
+            return self._take_candle(event)
+        if isinstance(event, StrategySignal):
             spoken = self._spoken.setdefault(event.symbol, [])
             if spoken and spoken[0].at_us != event.at_us:
                 spoken.clear()
@@ -97,10 +100,7 @@ class MemoryAnswers:
         elif isinstance(event, DecisionAnswer):
             self._answered(event)
         elif isinstance(event, PathRestarted):
-            return [
-                nobodys(question, event.at_us, "restarted", "the process that asked has ended")
-                for question in self._decide.open.values()
-            ]
+            self._left = set(self._decide.open)
         elif event.command is CommandKind.RESET and self._decider.breaker is not None:
             self._decider.breaker.reset()
         return ()
@@ -129,14 +129,24 @@ class MemoryAnswers:
             "breaker": None if breaker is None else breaker.status(),
         }  # fmt: skip
 
-    def _take_candle(self, candle: Candle) -> None:
+    def _take_candle(self, candle: Candle) -> Sequence[DecisionAnswer]:
         if candle.interval_us != self._mark_us[candle.symbol]:
-            return
+            return ()
         self._rows[candle.symbol, candle.at_us] = Signal(
             candle.symbol, candle.at_us, Action.HOLD, candle.close, _CANDLE
         )
         if len(self._rows) >= _MOST_ROWS:
             self._decider.finish(self._begin())
+        if not self._left:
+            return ()
+        left = [question for number, question in self._decide.open.items() if number in self._left]
+        answers = [
+            nobodys(question, candle.at_us, "restarted", "the process that asked has ended")
+            for question in left
+            if question.symbol == candle.symbol
+        ]
+        self._left -= {answer.question for answer in answers}
+        return answers
 
     def _asked(self, question: DecisionQuestion) -> Sequence[DecisionAnswer]:
         side = wanted_side(question.signal)

@@ -17,6 +17,7 @@ from raysignal.agents.override.memory import OutcomeMemory
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import LookAhead
 from raysignal.engine.core.events import (
+    Candle,
     Command,
     CommandKind,
     DecisionAnswer,
@@ -384,7 +385,7 @@ async def test_candle_that_is_known_after_the_deadline_is_not_asked_about(server
     live.now_us = question.deadline_us + 1
     answer = await answered(live, question)
     assert (answer.by, answer.side) == ("nobody", None)
-    assert live.decision.reason == "no answer in time"
+    assert live.decision.reason == "model_timeout"
     assert server.calls == 0
     await adviser.aclose()
 
@@ -416,14 +417,42 @@ async def test_answer_that_a_later_question_has_overtaken_counts_for_nothing(ser
     await adviser.aclose()
 
 
-def test_question_that_was_open_when_the_process_ended_is_answered_by_nobody_when_it_begins_again() -> None:
+def minute_after(at_us: int, close: float, *, minutes: int = 1) -> Candle:
+    """A candle of one price."""
+    return Candle(
+        at_us=at_us + minutes * MINUTE_US, symbol="BTC", interval_us=MINUTE_US, open=close, high=close, low=close,
+        close=close, volume=1.0,
+    )  # fmt: skip
+
+
+def test_question_that_was_open_when_the_process_ended_is_answered_by_nobody_at_the_next_candle() -> None:
     live = Live(None)
     question = live.ask()
-    live.driver.take(PathRestarted(at_us=question.at_us + 1, symbol=""))
+    before = len(live.events.of(PositionDecision))
+    live.driver.take(PathRestarted(at_us=question.at_us + 500 * MINUTE_US, symbol=""))
+    assert len(live.events.of(PositionDecision)) == before
+    candle = minute_after(question.at_us, 2.0 * question.signal.price, minutes=501)
+    live.driver.take(candle)
     (answer,) = (each for each in live.events.of(DecisionAnswer) if each.question == question.number)
     assert (answer.by, answer.side, answer.reason) == ("nobody", None, "restarted")
-    assert live.decision.side == question.signal.side
-    assert not live.answers.reviews
+    decision = live.events.of(PositionDecision)[before]
+    assert (decision.side, decision.reason) == (question.signal.side, "restarted")
+    assert (decision.price, decision.at_us) == (candle.close, candle.at_us)
+    assert not live.answers.is_open(question.number)
+
+
+def test_answer_that_comes_after_another_candle_is_decided_and_filled_at_its_close() -> None:
+    live = Live(None, REVIEW.replace("memory: {", "memory: {wait_s: 600.0, "))
+    question = live.ask()
+    before = len(live.events.of(OrderFill))
+    candle = minute_after(question.at_us, 2.0 * question.signal.price)
+    live.driver.take(candle)
+    answer = DecisionAnswer(
+        at_us=candle.at_us + 1, symbol="BTC", question=question.number, side=None, reason="told", by="model"
+    )
+    live.driver.take(answer)
+    assert live.decision.price == candle.close
+    assert {float(each.price) for each in live.events.of(OrderFill)[before:]} == {candle.close}
 
 
 def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nobody_answered(
@@ -445,6 +474,7 @@ def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nob
     with SessionWriter(folder) as writer:
         player.go_live(Told(writer, events))
         player.restart(question.at_us + 1)
+        player.go_live(Told(writer, events)).take(minute_after(question.at_us, question.signal.price))
     (answer,) = events.of(DecisionAnswer)
     assert (answer.question, answer.by, answer.reason) == (question.number, "nobody", "restarted")
     (decision,) = events.of(PositionDecision)
