@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from math import isfinite
 from typing import Any
 
+import numpy as np
+
 from raysignal.agents.llm.adviser import Opinion
 from raysignal.agents.llm.prompt_context import PromptContext
 from raysignal.agents.override.agent import AgentRules
@@ -56,8 +58,9 @@ class OpenReview:
 class MemoryAnswers:
     """Answers questions from the memory of earlier ones; see the module.
 
-    Every candle that its symbol is marked by is a row of the memory's stream, and so is every question. A row is looked
-    at in a batch with the next question, which says the same as each alone.
+    Every candle that its symbol is marked by is a row of the memory's stream, and so is every question, at the last
+    close. A horizon in bars counts each candle once, whatever was asked at it or since. A row is looked at in a batch
+    with the next question, which says the same as each alone.
 
     Args:
         decide: whose questions these are.
@@ -82,6 +85,7 @@ class MemoryAnswers:
         self._spoken: dict[
             str, list[StrategySignal]
         ] = {}  # by symbol: the strategies' signals of one instant
+        self._closes: dict[str, float] = {}  # the last one, by symbol
         self._left: set[int] = set()  # questions whose process has ended
 
     def on(
@@ -132,6 +136,7 @@ class MemoryAnswers:
     def _take_candle(self, candle: Candle) -> Sequence[DecisionAnswer]:
         if candle.interval_us != self._mark_us[candle.symbol]:
             return ()
+        self._closes[candle.symbol] = candle.close
         self._rows[candle.symbol, candle.at_us] = Signal(
             candle.symbol, candle.at_us, Action.HOLD, candle.close, _CANDLE
         )
@@ -153,8 +158,8 @@ class MemoryAnswers:
         if not side:  # all of them want to be out
             return (self._said(question, None, Reason.HOLD_SIGNAL, "signal", "all of them want to be out"),)
         # A candle that something is asked at is that one row.
-        self._rows.pop((question.symbol, question.at_us), None)
-        begun = self._begin(self._row(question, side))
+        candle = self._rows.pop((question.symbol, question.at_us), None)
+        begun = self._begin(self._row(question, side), bar=candle is not None)
         row, decider = len(begun.batch) - 1, self._decider
         if self.asks and begun.taken.questions.asked[row] and not decider.is_off:
             now, _ = decider.limit.questions_now(begun.batch.side, begun.taken.ruling.verdict, [row])
@@ -189,11 +194,13 @@ class MemoryAnswers:
             return
         self._decider.finish_late(review.ordinal, _verdict(answer.side, wanted_side(question.signal) or 0))
 
-    def _begin(self, *signals: Signal) -> PendingDecision:
-        """Look the candles that wait up, and then a signal."""
+    def _begin(self, *signals: Signal, bar: bool = True) -> PendingDecision:
+        """Look the candles that wait up, and then a signal; `bar`: whether it stands for its candle."""
         batch = SignalBatch.of_signals([*self._rows.values(), *signals])
         self._rows.clear()
-        return self._decider.begin(batch)
+        bars = np.ones(len(batch), np.bool_)
+        bars[len(batch) - len(signals) :] = bar
+        return self._decider.begin(batch, bars)
 
     def _row(self, question: DecisionQuestion, side: int) -> Signal:
         """A question as the memory has it: the features of this instant, the score, and who votes how."""
@@ -207,7 +214,8 @@ class MemoryAnswers:
         features |= {f"vote of {vote.strategy}": vote.side * vote.confidence for vote in asked.votes}
         source = "+".join(dict.fromkeys(each.strategy for each in spoken)) or _CANDLE
         return Signal(
-            question.symbol, question.at_us, Action(side), asked.price, source, question.identity,
+            question.symbol, question.at_us, Action(side), self._closes.get(question.symbol, asked.price), source,
+            question.identity,
             features | {"score": asked.score},
         )  # fmt: skip
 

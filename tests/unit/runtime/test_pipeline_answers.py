@@ -17,6 +17,7 @@ from raysignal.agents.override.memory import OutcomeMemory
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import LookAhead
 from raysignal.engine.core.events import (
+    AggregatedSignal,
     Candle,
     Command,
     CommandKind,
@@ -26,6 +27,7 @@ from raysignal.engine.core.events import (
     PathRestarted,
     PositionDecision,
     RiskVerdict,
+    Vote,
     encode_event,
 )
 from raysignal.engine.pipeline.backtest import CandleSeries, merged, run_backtest
@@ -497,3 +499,46 @@ def test_model_that_is_away_is_stale_for_risk_and_nothing_is_opened() -> None:
         )
     )  # fmt: skip
     assert any("stale_model_s" in reason for each in live.events.of(RiskVerdict) for reason in each.reasons)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3])
+def test_horizon_in_bars_counts_candles_and_not_what_was_asked_at_them(asked: int) -> None:
+    pipeline = build(of_memory(horizon="5b"), {"BTC": file_instrument("BTC")})
+    answers, decide = pipeline.answers, pipeline.path.readers[AggregatedSignal][0]
+    assert answers is not None
+    settled = []
+    for minute in range(1, 12):
+        answers.on(minute_after(0, 100.0 + minute, minutes=minute))
+        for _ in range(asked):
+            for question in decide.on(said(minute * MINUTE_US, 100.0 + minute)):
+                answers.on(question)
+        settled.append(answers.status()["settled"])
+    assert settled == [0] * 5 + [asked * minute for minute in range(1, 7)]
+
+
+def test_memory_judges_by_closes_and_not_by_the_prices_that_are_posted() -> None:
+    pipeline = build(of_memory(horizon="1b"), {"BTC": file_instrument("BTC")})
+    answers, decide = pipeline.answers, pipeline.path.readers[AggregatedSignal][0]
+    assert answers is not None
+    for minute in range(1, 5):
+        answers.on(minute_after(0, 100.0, minutes=minute))
+        for question in decide.on(said(minute * MINUTE_US + 1, 1e6)):
+            answers.on(question)
+    memory = answers._decider.agent.memory
+    assert memory.settled == 3
+    assert {*memory.move_bps[~np.isnan(memory.move_bps)].tolist()} == {0.0}
+
+
+def said(at_us: int, price: float) -> AggregatedSignal:
+    """A strategy that wants to be long."""
+    vote = Vote("cross", 1, 1.0, 1.0)
+    return AggregatedSignal(
+        at_us=at_us,
+        symbol="BTC",
+        score=1.0,
+        side=1,
+        price=price,
+        votes=(vote,),
+        method="equal",
+        equal_score=1.0,
+    )
