@@ -3,6 +3,8 @@
 `MemoryAnswers` is a stage like any other. Its memory is of the path's own signals and of what they turned out to be
 worth on the path's own candles; what the gate decides is said at once. What a model is to be asked stays open there:
 outside of the path `runtime.model_asker` asks it, and the answer comes in as an event. So a replay needs no model.
+
+What was open when a process ended is answered by nobody at the next candle of its symbol: before it no price is known.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +12,8 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import isfinite
 from typing import Any
+
+import numpy as np
 
 from raysignal.agents.llm.adviser import Opinion
 from raysignal.agents.llm.prompt_context import PromptContext
@@ -54,8 +58,9 @@ class OpenReview:
 class MemoryAnswers:
     """Answers questions from the memory of earlier ones; see the module.
 
-    Every candle that its symbol is marked by is a row of the memory's stream, and so is every question. A row is looked
-    at in a batch with the next question, which says the same as each alone.
+    Every candle that its symbol is marked by is a row of the memory's stream, and so is every question, at the last
+    close. A horizon in bars counts each candle once, whatever was asked at it or since. A row is looked at in a batch
+    with the next question, which says the same as each alone.
 
     Args:
         decide: whose questions these are.
@@ -80,14 +85,16 @@ class MemoryAnswers:
         self._spoken: dict[
             str, list[StrategySignal]
         ] = {}  # by symbol: the strategies' signals of one instant
+        self._closes: dict[str, float] = {}  # the last one, by symbol
+        self._left: set[int] = set()  # questions whose process has ended
 
     def on(
         self, event: Candle | StrategySignal | DecisionQuestion | DecisionAnswer | Command | PathRestarted
     ) -> Sequence[DecisionAnswer]:
         """See `engine.pipeline.path`."""
         if isinstance(event, Candle):
-            self._take_candle(event)
-        elif isinstance(event, StrategySignal):
+            return self._take_candle(event)
+        if isinstance(event, StrategySignal):
             spoken = self._spoken.setdefault(event.symbol, [])
             if spoken and spoken[0].at_us != event.at_us:
                 spoken.clear()
@@ -97,10 +104,7 @@ class MemoryAnswers:
         elif isinstance(event, DecisionAnswer):
             self._answered(event)
         elif isinstance(event, PathRestarted):
-            return [
-                nobodys(question, event.at_us, "restarted", "the process that asked has ended")
-                for question in self._decide.open.values()
-            ]
+            self._left = set(self._decide.open)
         elif event.command is CommandKind.RESET and self._decider.breaker is not None:
             self._decider.breaker.reset()
         return ()
@@ -129,22 +133,33 @@ class MemoryAnswers:
             "breaker": None if breaker is None else breaker.status(),
         }  # fmt: skip
 
-    def _take_candle(self, candle: Candle) -> None:
+    def _take_candle(self, candle: Candle) -> Sequence[DecisionAnswer]:
         if candle.interval_us != self._mark_us[candle.symbol]:
-            return
+            return ()
+        self._closes[candle.symbol] = candle.close
         self._rows[candle.symbol, candle.at_us] = Signal(
             candle.symbol, candle.at_us, Action.HOLD, candle.close, _CANDLE
         )
         if len(self._rows) >= _MOST_ROWS:
             self._decider.finish(self._begin())
+        if not self._left:
+            return ()
+        left = [question for number, question in self._decide.open.items() if number in self._left]
+        answers = [
+            nobodys(question, candle.at_us, "restarted", "the process that asked has ended")
+            for question in left
+            if question.symbol == candle.symbol
+        ]
+        self._left -= {answer.question for answer in answers}
+        return answers
 
     def _asked(self, question: DecisionQuestion) -> Sequence[DecisionAnswer]:
         side = wanted_side(question.signal)
         if not side:  # all of them want to be out
             return (self._said(question, None, Reason.HOLD_SIGNAL, "signal", "all of them want to be out"),)
         # A candle that something is asked at is that one row.
-        self._rows.pop((question.symbol, question.at_us), None)
-        begun = self._begin(self._row(question, side))
+        candle = self._rows.pop((question.symbol, question.at_us), None)
+        begun = self._begin(self._row(question, side), bar=candle is not None)
         row, decider = len(begun.batch) - 1, self._decider
         if self.asks and begun.taken.questions.asked[row] and not decider.is_off:
             now, _ = decider.limit.questions_now(begun.batch.side, begun.taken.ruling.verdict, [row])
@@ -179,11 +194,13 @@ class MemoryAnswers:
             return
         self._decider.finish_late(review.ordinal, _verdict(answer.side, wanted_side(question.signal) or 0))
 
-    def _begin(self, *signals: Signal) -> PendingDecision:
-        """Look the candles that wait up, and then a signal."""
+    def _begin(self, *signals: Signal, bar: bool = True) -> PendingDecision:
+        """Look the candles that wait up, and then a signal; `bar`: whether it stands for its candle."""
         batch = SignalBatch.of_signals([*self._rows.values(), *signals])
         self._rows.clear()
-        return self._decider.begin(batch)
+        bars = np.ones(len(batch), np.bool_)
+        bars[len(batch) - len(signals) :] = bar
+        return self._decider.begin(batch, bars)
 
     def _row(self, question: DecisionQuestion, side: int) -> Signal:
         """A question as the memory has it: the features of this instant, the score, and who votes how."""
@@ -197,7 +214,8 @@ class MemoryAnswers:
         features |= {f"vote of {vote.strategy}": vote.side * vote.confidence for vote in asked.votes}
         source = "+".join(dict.fromkeys(each.strategy for each in spoken)) or _CANDLE
         return Signal(
-            question.symbol, question.at_us, Action(side), asked.price, source, question.identity,
+            question.symbol, question.at_us, Action(side), self._closes.get(question.symbol, asked.price), source,
+            question.identity,
             features | {"score": asked.score},
         )  # fmt: skip
 

@@ -192,13 +192,16 @@ class _LeakCheck:
 
     def _compare(self, how: str, name: str, one: "_Sides", other: "_Sides") -> None:
         """The signals of a strategy, and the features beside those that are the same."""
-        nothing: tuple[int, dict[str, float]] = (0, {})
+        nothing: tuple[int, float, dict[str, float]] = (0, 1.0, {})
         for at_us, symbol in sorted({*one, *other}):
-            side, features = one.get((at_us, symbol), nothing)
-            found, values = other.get((at_us, symbol), nothing)
+            side, confidence, features = one.get((at_us, symbol), nothing)
+            found, counts, values = other.get((at_us, symbol), nothing)
             place = f"for {symbol} at {format_instant(at_us)}"
             if side != found:
                 said = f"{how}, its signal {place} is {_WORDS[found]} instead of {_WORDS[side]}"
+                self._wrong.setdefault(name, said)
+            elif confidence != counts:
+                said = f"{how}, the confidence of its signal {place} is {counts} instead of {confidence}"
                 self._wrong.setdefault(name, said)
             elif features != values:
                 feature = next(
@@ -210,8 +213,8 @@ class _LeakCheck:
 
 _Events = list[tuple[int, Any]]
 """Events, each with the instant of the candle that it followed."""
-_Sides = dict[tuple[int, str], tuple[int, dict[str, float]]]
-"""Side and features by instant and symbol."""
+_Sides = dict[tuple[int, str], tuple[int, float, dict[str, float]]]
+"""Side, confidence and features by instant and symbol."""
 
 
 def _finding(check: str, wrong: str | None, what: str, tries: int) -> StrategyFinding:
@@ -236,7 +239,7 @@ def _signals_of(events: _Events, name: str) -> list[StrategySignal]:
 
 
 def _sides(signals: Any) -> _Sides:
-    return {(each.at_us, each.symbol): (each.side, each.features) for each in signals}
+    return {(each.at_us, each.symbol): (each.side, each.confidence, each.features) for each in signals}
 
 
 def _step_us(config: PipelineConfig) -> int:

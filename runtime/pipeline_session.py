@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, UnreadableInput, shorten
 from raysignal.engine.core.events import (
     Candle,
     OrderEnded,
@@ -21,7 +21,7 @@ from raysignal.engine.core.events import (
     decode_event,
 )
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.market_events import BookChange, Event, Instrument
+from raysignal.engine.core.market_events import MOST_DECIMALS, BookChange, Event, Instrument
 from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
 from raysignal.engine.market.replay import Series, series_of
 from raysignal.engine.market.venues.catalogue import venue_named
@@ -384,6 +384,11 @@ def replay_session(folder: Path) -> ParityCheck:
     """
     config = read_config(folder / CONFIG)
     about, headers = read_about(folder / ABOUT)
+    if about.instruments.keys() != set(config.symbols):
+        raise UnreadableInput(
+            f"{folder / ABOUT}: instruments are {', '.join(about.instruments) or 'none'}; expected those of {CONFIG}: "
+            f"{', '.join(config.symbols)}"
+        )
     check_models(about.models, config, str(folder))
     player = SessionPlayer(config, about.instruments, about.listings, headers)
     check = player.play(folder) if about.raw else player.play_facts(folder)
@@ -399,5 +404,24 @@ def read_about(path: Path) -> tuple[SessionAbout, list[RecordingHeader]]:
         about = msgspec.json.decode(path.read_bytes(), type=SessionAbout)
     except (OSError, msgspec.MsgspecError) as error:
         raise UnreadableInput(f"{path} does not say of what the session is: {error}") from error
-    headers = [RecordingHeader.read(line.encode()) for line in about.series]
-    return about, [each for each in headers if each is not None]
+    for symbol, each in about.instruments.items():
+        for name in ("price_decimals", "size_decimals"):
+            if not 0 <= getattr(each, name) <= MOST_DECIMALS:
+                raise _untrue(path, f"{name} of {symbol}", getattr(each, name), f"0 to {MOST_DECIMALS}")
+        if not (each.contract_size.is_finite() and each.contract_size > 0):
+            raise _untrue(path, f"contract_size of {symbol}", each.contract_size, "a number above 0")
+    if not (about.raw or about.series):
+        raise _untrue(path, "raw", about.raw, "true where series is empty: its candles are inputs")
+    headers = []
+    for line in about.series:
+        header = RecordingHeader.read(line.encode())
+        if header is None:
+            raise _untrue(path, "series", line, "first lines of recordings")
+        headers.append(header)
+    return about, headers
+
+
+def _untrue(path: Path, name: str, value: object, expected: str) -> UnreadableInput:
+    return UnreadableInput(
+        f"{path} does not say of what the session is: {name} is {shorten(value)}; expected {expected}"
+    )

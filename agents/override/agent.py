@@ -19,7 +19,7 @@ from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.reviewer import ModelQuestions, Reviewer, ReviewRules
 from raysignal.agents.override.situations import Encoder, Situations
 from raysignal.agents.override.texts import Embedder, HashedNgrams, TextScores
-from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
 from raysignal.engine.core.policy import Policy
@@ -106,10 +106,10 @@ class Override:
         """Signals taken so far."""
         return self.memory.count
 
-    def take(self, batch: SignalBatch) -> MemoryLookup:
-        """Decide the next n signals, which are in time order."""
+    def take(self, batch: SignalBatch, bar: BoolArray | None = None) -> MemoryLookup:
+        """Decide the next n signals, which are in time order; `bar`: see `Settler.feed`."""
         first = self.count
-        situations, outcomes = self._learn(batch)
+        situations, outcomes = self._learn(batch, bar)
         evidence = self._witness.look(self.memory, situations)
         self._check(first, evidence)
         ruling = rule(evidence, batch.side, self.worth, self.rules.gate)
@@ -122,12 +122,12 @@ class Override:
         self._witness.look(self.memory, situations, search=False)
         return situations, outcomes
 
-    def _learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
+    def _learn(self, batch: SignalBatch, bar: BoolArray | None = None) -> tuple[Situations, Outcomes]:
         situations = self.encoder.encode(batch)
         symbol = self.encoder.codes(batch)
         ordinal = np.arange(self.count, self.count + len(batch))
         outcomes = self._settler.feed(
-            ordinal, batch.timestamp_us, symbol, batch.action, batch.price, batch.order_terms()
+            ordinal, batch.timestamp_us, symbol, batch.action, batch.price, batch.order_terms(), bar=bar
         )
         counted = outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle)
         if self._texts is not None:

@@ -98,11 +98,14 @@ class Decider:
         """Whether the breaker is open: every signal stands."""
         return self.breaker is not None and self.breaker.is_open
 
-    def begin(self, batch: SignalBatch) -> PendingDecision:
-        """Look the next n signals up and rule about them; `finish` must follow before the next `begin`."""
+    def begin(self, batch: SignalBatch, bar: BoolArray | None = None) -> PendingDecision:
+        """Look the next n signals up and rule about them; `finish` must follow before the next `begin`.
+
+        `bar`: which rows a horizon in bars counts, see `Settler.feed`.
+        """
         self.ids.add(self.count, batch)
         batch = self._instants.of(batch)
-        return PendingDecision(batch, self.agent.take(batch))
+        return PendingDecision(batch, self.agent.take(batch, bar))
 
     def finish(self, begun: PendingDecision, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> DecidedSignals:
         """The decisions, with the opinions there are about rows."""

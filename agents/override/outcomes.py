@@ -200,6 +200,8 @@ class Settler:
         action: Int8Array,
         price: Float64Array,
         terms: SignalTerms | None = None,
+        *,
+        bar: BoolArray | None = None,
     ) -> Outcomes:
         """Take the next n rows of the stream in; what they settled, in the order of the rows that did.
 
@@ -210,6 +212,8 @@ class Settler:
             action: int8[n].
             price: float64[n].
             terms: what the signals say beside their action, and the ranges of their bars.
+            bar: bool[n], which rows a horizon in bars counts; others are of the bar before. None: all, as it is under
+                fill `next`.
         """
         # Copies: a batch may lie in memory that cannot be written, which would be another type to compile for.
         rows = (
@@ -226,11 +230,12 @@ class Settler:
             np.empty((0, len(TERMS))) if told.values is None else np.array(told.values, np.float64),
             *(np.empty(0) if one is None else np.array(one, np.float64) for one in (told.high, told.low)),
         )
+        counted = np.ones(n, np.bool_) if bar is None or self._fill_next else np.array(bar, np.bool_)
         careful = self._policy.has_bracket or told.values is not None or bool(self._brackets.any())
         settled = _feed(
             *rows, *said, policy_vector(self._policy), careful, _KINDS.index(horizon.kind), horizon.bars,
             horizon.time_us, self._fill_next, self._queues, self._waiting, self._entry_price, self._brackets,
-            self._free, whole, side, move_bps,
+            self._free, whole, side, move_bps, counted,
         )  # fmt: skip
         at, until, decided, left, overlap = whole[:, :settled].copy()
         side, move_bps = side[:settled].copy(), move_bps[:settled].copy()
@@ -298,7 +303,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
     ordinal: Int64Array, timestamp_us: Int64Array, symbol: Int32Array, action: Int8Array, price: Float64Array, terms:
     Float64Array, highs: Float64Array, lows: Float64Array, policy: Float64Array, careful: bool, kind: int, bars: int,
     time_us: int, fill_next: int, queues: Int64Array, waiting: Int64Array, entry_price: Float64Array, brackets:
-    Float64Array, free: Int64Array, whole: Int64Array, side: Int8Array, move_bps: Float64Array,
+    Float64Array, free: Int64Array, whole: Int64Array, side: Int8Array, move_bps: Float64Array, bar: BoolArray,
 ) -> int:  # fmt: skip
     """Settle what each row settles, then let its own signal wait; how many outcomes there are."""
     settled = 0
@@ -306,7 +311,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         queue = queues[symbol[row]]
         now, at = timestamp_us[row], price[row]
         high, low = reach(at, highs, lows, row)
-        number = queue[_ROWS]
+        number = queue[_ROWS] if bar[row] else queue[_ROWS] - 1
         tail = queue[_TAIL]
         late: Any = _NONE  # what expired before this row, at which it would be filled
         if fill_next and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
@@ -351,7 +356,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             if over and place != late:
                 whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
                 whole[2, settled], whole[3, settled] = signal[_DECIDED], now
-                whole[4, settled] = number - signal[_NUMBER]
+                whole[4, settled] = max(1, number - signal[_NUMBER])
                 side[settled] = signal[_SIDE]
                 move_bps[settled] = (left / entry_price[place] - 1.0) * 1e4
                 settled += 1

@@ -12,7 +12,7 @@ done (opening: the trade's side; closing: any other side, or flat), in proportio
 trade count by the quantities that they opened or closed. Where one half has no such vote, the other counts whole.
 Where neither has, all of it goes to a name that is no strategy's: `stop` where no decision closed it (a bracket),
 `overruled` where one did against all votes (a model's verdict), else the `reason` of the decision that closed it, which
-came without votes (such as `risk`).
+came without votes (`flatten`).
 
 docs/weighing.md has the formulas.
 """

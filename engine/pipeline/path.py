@@ -60,12 +60,13 @@ class DecisionPath:
     ) -> None:  # fmt: skip
         orders = (execute,) if execute is not None else ()
         asked = (answers,) if answers is not None else ()
+        asks = (decide,) if answers is not None else ()
         self.readers: dict[type, tuple[Stage, ...]] = {
             Trade: (candles,),
             BookChange: (candles,),
             BookLost: (candles,),
             TradesLost: (candles,),
-            Candle: (portfolio, risk, *asked, aggregate, strategies),
+            Candle: (portfolio, risk, *asks, *asked, aggregate, strategies),
             CandleBackfill: (strategies,),
             StrategySignal: (*asked, aggregate),
             AggregatedSignal: (decide,),

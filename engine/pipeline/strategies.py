@@ -14,8 +14,10 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import astuple
 
-from raysignal.engine.core.arrays import Float64Array, Int8Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array
+from raysignal.engine.core.errors import RaysignalError, StrategyFailed
 from raysignal.engine.core.events import Alarm, Candle, CandleBackfill, StrategySignal
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.strategies.features import CandleFeature, FeatureStream
 from raysignal.engine.strategies.strategy import Bars, ConfidentStream, Strategy, StrategyStream
 
@@ -74,10 +76,43 @@ class _Running:
         self._confident = stream if isinstance(stream, ConfidentStream) else None
 
     def advance(self, bars: Bars) -> tuple[Int8Array, Float64Array]:
-        """What it says at the next bars: sides, and how far they are to count."""
+        """What it says at the next bars: sides, and how far they are to count.
+
+        Raises:
+            StrategyFailed: it raised, or what it says are no sides and confidences.
+        """
+        try:
+            if self._confident is not None:
+                sides, confidences = self._confident.advance_with_confidence(bars)
+            else:
+                sides, confidences = self.stream.advance(bars), np.ones(len(bars))
+        except StrategyFailed as failed:
+            raise StrategyFailed(f"strategy {self.spec.name}: {failed}", failed.fields["bar"]) from failed
+        except RaysignalError:
+            raise
+        except Exception as error:
+            raise StrategyFailed(
+                f"strategy {self.spec.name} raised {type(error).__name__}: {error}"
+            ) from error
+        self._check(bars, sides, (sides >= -1) & (sides <= 1), "side", "-1, 0 or 1")
         if self._confident is not None:
-            return self._confident.advance_with_confidence(bars)
-        return self.stream.advance(bars), np.ones(len(bars))
+            self._check(
+                bars, confidences, (confidences >= 0.0) & (confidences <= 1.0), "confidence", "0 to 1"
+            )
+        return sides, confidences
+
+    def _check(
+        self, bars: Bars, column: Int8Array | Float64Array, good: BoolArray, what: str, expected: str
+    ) -> None:
+        name, n = self.spec.name, len(bars)
+        if good.shape != (n,):
+            raise StrategyFailed(
+                f"strategy {name} has {len(column)} of {what} for {n} bars; expected one a bar"
+            )
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
+            at = format_instant(int(bars.known_at_us[row]))
+            raise StrategyFailed(f"strategy {name}: {what} at {at} is {column[row]}; expected {expected}")
 
 
 @dataclass(slots=True)

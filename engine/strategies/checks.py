@@ -100,7 +100,14 @@ class RecomputingStream:
         self._seen = bars if self._seen is None else _joined(self._seen, bars)
         count = len(self._seen)
         whole = np.asarray(self._strategy.actions(self._seen))
-        return whole[count - len(bars) :].astype(np.int8)
+        if whole.shape != (count,):
+            raise StrategyFailed(f"actions are {whole.shape}; expected an array of {count}, one a bar")
+        said = whole[count - len(bars) :]
+        wrong = np.flatnonzero(~np.isin(said, (-1, 0, 1)))
+        if len(wrong):
+            bar = count - len(bars) + int(wrong[0])
+            raise StrategyFailed(f"action {whole[bar]} at bar {bar}; expected -1, 0 or 1", bar)
+        return said.astype(np.int8)
 
 
 class UserStrategy:

@@ -54,6 +54,30 @@ class Listed(Momentum):
     seen: list = field(default_factory=list)
 
 
+class LeakingConfidence:
+    """Honest sides; how sure it is rests on the next close."""
+
+    warm_up = 0
+
+    def __init__(self) -> None:
+        self._seen = 0
+
+    def stream(self) -> "LeakingConfidence":
+        return LeakingConfidence()
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return self.advance(bars)
+
+    def advance(self, bars: Bars) -> np.ndarray:
+        row = np.arange(self._seen, self._seen + len(bars))
+        self._seen += len(bars)
+        return np.where(row % 8 == 0, 1, np.where(row % 8 == 4, -1, 0)).astype(np.int8)
+
+    def advance_with_confidence(self, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+        rises = np.append(np.diff(bars.close), 0.0) > 0.0
+        return self.advance(bars), np.where(rises, 1.0, 0.5)
+
+
 class Outer:
     class Nested(Clean):
         pass

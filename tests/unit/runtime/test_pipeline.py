@@ -1,5 +1,6 @@
 """Pipelines from their configuration: what is refused, what comes of a run, and sessions that play again."""
 
+import json
 import struct
 import sys
 import zlib
@@ -502,6 +503,30 @@ def test_folder_without_a_session_is_refused(tmp_path: Path) -> None:
         replay_session(tmp_path / "s")
     (tmp_path / "s" / "session.json").write_text("{}")
     with pytest.raises(UnreadableInput, match="does not say of what the session is"):
+        replay_session(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"price_decimals": 99}, "price_decimals of BTC is 99; expected 0 to 18"),
+        ({"size_decimals": -1}, "size_decimals of BTC is -1; expected 0 to 18"),
+        ({"contract_size": "0"}, "contract_size of BTC is .*; expected a number above 0"),
+        ({"contract_size": "NaN"}, "contract_size of BTC is .*; expected a number above 0"),
+        ({"raw": False}, "raw is False; expected true where series is empty"),
+        ({"series": ["nonsense"]}, "series is 'nonsense'; expected first lines of recordings"),
+        ({"instruments": {}}, "instruments are none; expected those of pipeline.yaml: BTC"),
+    ],
+)
+def test_session_that_does_not_say_of_what_it_is_is_refused(
+    change: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    recorded(tmp_path / "s", f"{GOOD}venue: {{kind: paper}}\n")
+    path = tmp_path / "s" / "session.json"
+    about = json.loads(path.read_text())
+    (about if change.keys() <= about.keys() else about["instruments"]["BTC"]).update(change)
+    path.write_text(json.dumps(about))
+    with pytest.raises(UnreadableInput, match=told):
         replay_session(tmp_path / "s")
 
 

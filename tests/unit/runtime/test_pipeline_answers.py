@@ -17,6 +17,8 @@ from raysignal.agents.override.memory import OutcomeMemory
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import LookAhead
 from raysignal.engine.core.events import (
+    AggregatedSignal,
+    Candle,
     Command,
     CommandKind,
     DecisionAnswer,
@@ -25,6 +27,7 @@ from raysignal.engine.core.events import (
     PathRestarted,
     PositionDecision,
     RiskVerdict,
+    Vote,
     encode_event,
 )
 from raysignal.engine.pipeline.backtest import CandleSeries, merged, run_backtest
@@ -384,7 +387,7 @@ async def test_candle_that_is_known_after_the_deadline_is_not_asked_about(server
     live.now_us = question.deadline_us + 1
     answer = await answered(live, question)
     assert (answer.by, answer.side) == ("nobody", None)
-    assert live.decision.reason == "no answer in time"
+    assert live.decision.reason == "model_timeout"
     assert server.calls == 0
     await adviser.aclose()
 
@@ -416,14 +419,42 @@ async def test_answer_that_a_later_question_has_overtaken_counts_for_nothing(ser
     await adviser.aclose()
 
 
-def test_question_that_was_open_when_the_process_ended_is_answered_by_nobody_when_it_begins_again() -> None:
+def minute_after(at_us: int, close: float, *, minutes: int = 1) -> Candle:
+    """A candle of one price."""
+    return Candle(
+        at_us=at_us + minutes * MINUTE_US, symbol="BTC", interval_us=MINUTE_US, open=close, high=close, low=close,
+        close=close, volume=1.0,
+    )  # fmt: skip
+
+
+def test_question_that_was_open_when_the_process_ended_is_answered_by_nobody_at_the_next_candle() -> None:
     live = Live(None)
     question = live.ask()
-    live.driver.take(PathRestarted(at_us=question.at_us + 1, symbol=""))
+    before = len(live.events.of(PositionDecision))
+    live.driver.take(PathRestarted(at_us=question.at_us + 500 * MINUTE_US, symbol=""))
+    assert len(live.events.of(PositionDecision)) == before
+    candle = minute_after(question.at_us, 2.0 * question.signal.price, minutes=501)
+    live.driver.take(candle)
     (answer,) = (each for each in live.events.of(DecisionAnswer) if each.question == question.number)
     assert (answer.by, answer.side, answer.reason) == ("nobody", None, "restarted")
-    assert live.decision.side == question.signal.side
-    assert not live.answers.reviews
+    decision = live.events.of(PositionDecision)[before]
+    assert (decision.side, decision.reason) == (question.signal.side, "restarted")
+    assert (decision.price, decision.at_us) == (candle.close, candle.at_us)
+    assert not live.answers.is_open(question.number)
+
+
+def test_answer_that_comes_after_another_candle_is_decided_and_filled_at_its_close() -> None:
+    live = Live(None, REVIEW.replace("memory: {", "memory: {wait_s: 600.0, "))
+    question = live.ask()
+    before = len(live.events.of(OrderFill))
+    candle = minute_after(question.at_us, 2.0 * question.signal.price)
+    live.driver.take(candle)
+    answer = DecisionAnswer(
+        at_us=candle.at_us + 1, symbol="BTC", question=question.number, side=None, reason="told", by="model"
+    )
+    live.driver.take(answer)
+    assert live.decision.price == candle.close
+    assert {float(each.price) for each in live.events.of(OrderFill)[before:]} == {candle.close}
 
 
 def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nobody_answered(
@@ -445,6 +476,7 @@ def test_session_that_was_killed_with_an_open_question_goes_on_and_says_that_nob
     with SessionWriter(folder) as writer:
         player.go_live(Told(writer, events))
         player.restart(question.at_us + 1)
+        player.go_live(Told(writer, events)).take(minute_after(question.at_us, question.signal.price))
     (answer,) = events.of(DecisionAnswer)
     assert (answer.question, answer.by, answer.reason) == (question.number, "nobody", "restarted")
     (decision,) = events.of(PositionDecision)
@@ -467,3 +499,46 @@ def test_model_that_is_away_is_stale_for_risk_and_nothing_is_opened() -> None:
         )
     )  # fmt: skip
     assert any("stale_model_s" in reason for each in live.events.of(RiskVerdict) for reason in each.reasons)
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3])
+def test_horizon_in_bars_counts_candles_and_not_what_was_asked_at_them(asked: int) -> None:
+    pipeline = build(of_memory(horizon="5b"), {"BTC": file_instrument("BTC")})
+    answers, decide = pipeline.answers, pipeline.path.readers[AggregatedSignal][0]
+    assert answers is not None
+    settled = []
+    for minute in range(1, 12):
+        answers.on(minute_after(0, 100.0 + minute, minutes=minute))
+        for _ in range(asked):
+            for question in decide.on(said(minute * MINUTE_US, 100.0 + minute)):
+                answers.on(question)
+        settled.append(answers.status()["settled"])
+    assert settled == [0] * 5 + [asked * minute for minute in range(1, 7)]
+
+
+def test_memory_judges_by_closes_and_not_by_the_prices_that_are_posted() -> None:
+    pipeline = build(of_memory(horizon="1b"), {"BTC": file_instrument("BTC")})
+    answers, decide = pipeline.answers, pipeline.path.readers[AggregatedSignal][0]
+    assert answers is not None
+    for minute in range(1, 5):
+        answers.on(minute_after(0, 100.0, minutes=minute))
+        for question in decide.on(said(minute * MINUTE_US + 1, 1e6)):
+            answers.on(question)
+    memory = answers._decider.agent.memory
+    assert memory.settled == 3
+    assert {*memory.move_bps[~np.isnan(memory.move_bps)].tolist()} == {0.0}
+
+
+def said(at_us: int, price: float) -> AggregatedSignal:
+    """A strategy that wants to be long."""
+    vote = Vote("cross", 1, 1.0, 1.0)
+    return AggregatedSignal(
+        at_us=at_us,
+        symbol="BTC",
+        score=1.0,
+        side=1,
+        price=price,
+        votes=(vote,),
+        method="equal",
+        equal_score=1.0,
+    )

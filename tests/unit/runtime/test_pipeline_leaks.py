@@ -61,6 +61,13 @@ def test_a_strategy_that_sees_the_future_is_named_and_the_honest_one_beside_it_i
     assert "AggregatedSignal of BTC at 2020-01-01T" in found["path"].sentence
 
 
+def test_a_confidence_that_sees_the_future_is_the_strategys() -> None:
+    leaking = {"name": "leak", "kind": "tests.support.strategy_rules:LeakingConfidence", "bar": "1m"}
+    found = checked(strategies=[*SLOW, leaking])
+    assert "strategy leak" in failing(found)
+    assert "the confidence of its signal for BTC at 2020-01-01T" in found["strategy leak"].sentence
+
+
 def test_a_feature_that_sees_the_future_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def leaking(ratio: PriceRatio, bars: Bars) -> np.ndarray:
         return np.append(ratio.advance(bars.close)[1:], 1.0)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from raysignal.data.bars import with_books
+from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
@@ -31,9 +32,11 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
 from raysignal.engine.pipeline.strategies import CandleGap, StrategySpec, StrategyStage
+from raysignal.engine.strategies.checks import UserStrategy
 from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Bars
 from tests.support.effort import examples
 from tests.support.pipelines import walk
 
@@ -416,3 +419,56 @@ def test_strategies_are_prepared_in_pieces_of_any_length(cut: int) -> None:
             one = candle(int(bars.known_at_us[row]), float(bars.close[row]))
             assert list(whole.on(one)) == list(pieces.on(one))
     assert np.count_nonzero(make("sma", {"fast": 2, "slow": 5}).actions(bars)) > 5
+
+
+class Told:
+    """A strategy that says what it is told, as often as there are bars; None: it raises."""
+
+    warm_up = 0
+
+    def __init__(self, side: float | None, confidence: float, more: int) -> None:
+        self.side, self.confidence, self.more = side, confidence, more
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return self.advance(bars)
+
+    def stream(self) -> "Told":
+        return self
+
+    def advance(self, bars: Bars) -> np.ndarray:
+        if self.side is None:
+            raise ValueError("it broke")
+        return np.full(len(bars) + self.more, self.side, np.int8)
+
+    def advance_with_confidence(self, bars: Bars) -> tuple[np.ndarray, np.ndarray]:
+        return self.advance(bars), np.full(len(bars), self.confidence)
+
+
+@pytest.mark.parametrize(
+    ("side", "confidence", "more", "told"),
+    [
+        (5, 0.5, 0, "side at .* is 5; expected -1, 0 or 1"),
+        (1, float("nan"), 0, "confidence at .* is nan; expected 0 to 1"),
+        (1, 1.5, 0, "confidence at .* is 1.5; expected 0 to 1"),
+        (1, -0.5, 0, "confidence at .* is -0.5; expected 0 to 1"),
+        (1, 0.5, -1, "has 39 of side for 40 bars; expected one a bar"),
+        (None, 0.5, 0, "raised ValueError: it broke"),
+    ],
+)
+def test_strategy_of_ones_own_that_says_what_cannot_be_is_refused_by_name(
+    side: float | None, confidence: float, more: int, told: str
+) -> None:
+    stage = StrategyStage([StrategySpec("own", Told(side, confidence, more), MINUTE_US, ("BTC",))])
+    with pytest.raises(StrategyFailed, match=f"^strategy own.* {told}"):
+        stage.prepare("BTC", MINUTE_US, walk(1, 40))
+
+
+@pytest.mark.parametrize("said", [300, 0.5, float("nan")])
+def test_actions_that_no_int8_holds_are_refused(said: float) -> None:
+    class Wrong(UserStrategy):
+        def actions(self, bars: Bars) -> np.ndarray:
+            return np.full(len(bars), said)
+
+    stage = StrategyStage([StrategySpec("own", Wrong(), MINUTE_US, ("BTC",))])
+    with pytest.raises(StrategyFailed, match=r"^strategy own: action .* at bar 0; expected -1, 0 or 1"):
+        stage.prepare("BTC", MINUTE_US, walk(1, 40))
