@@ -180,7 +180,7 @@ def test_alive_and_ready(http: httpx.Client) -> None:
 
 
 def test_the_docs_need_nothing_from_elsewhere(http: httpx.Client) -> None:
-    page = http.get("/", follow_redirects=True)
+    page = http.get("/", headers={"accept": "text/html,*/*;q=0.8"}, follow_redirects=True)  # as browsers ask
     assert page.url.path == "/docs"
     assert page.headers["content-type"].startswith("text/html")
     assert "http://" not in page.text.replace(str(page.url), "")

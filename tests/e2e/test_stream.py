@@ -86,20 +86,23 @@ async def test_a_socket_answers_a_ping_and_a_page_of_another_program_gets_none(u
 
 def test_events_have_the_same_content(url: str, portfolio: str, post: Post) -> None:
     post(a_signal(0, signal_id="e0"))
-    events: list[dict[str, str]] = [{}]
+    events: list[dict[str, str]] = []
+    fields: dict[str, str] = {}
     asked = {"portfolios": portfolio, "since": "0"}
     with httpx.stream("GET", f"{url}/v1/stream", params=asked, timeout=WITHIN_S) as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"] == "text/event-stream"
         for line in answer.iter_lines():
-            if not line:
-                events.append({})
-            else:
+            if line:
                 name, _, value = line.partition(": ")
-                events[-1][name] = value
-            if len(events) > 5:
+                fields[name] = value
+                continue
+            if fields.get("event") != "heartbeat":  # which comes whenever it is time
+                events.append(fields)
+            fields = {}
+            if len(events) == 5:
                 break
-    told = [json.loads(event["data"]) for event in events[:5]]
+    told = [json.loads(event["data"]) for event in events]
     assert [each["type"] for each in told] == ["resumed", "signal", "decision", "fill", "position_update"]
     assert told[1]["signal_id"] == "e0"
     assert events[4]["id"] == f"{told[0]['epoch']}:{told[4]['sequence']}"
