@@ -43,7 +43,7 @@ run: setup ## the main job on embedded defaults, or on your own file: make run D
 	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: training ## every test but the long schedules
-	@$(BIN)/python -m pytest -n 4 --dist loadgroup -m "not long" --durations=40 tests
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long" tests
 
 long: training ## the long schedules: what `make test` proves in short, in full
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests

@@ -194,7 +194,7 @@ def test_texts_that_a_model_embeds_are_asked_for_once_and_replayed(tmp_path):
 def write_signals_with_news(path):
     """Signals that are right where the news is good."""
     price, rows = 100.0, ["timestamp,symbol,action,price,news"]
-    for row in range(400):
+    for row in range(240):
         good, rises = row % 3 > 0, row % 7 > 2
         story = (
             f"story {row} of the day: {'inflows continue' if good else 'withdrawals are halted'} as desks say"
