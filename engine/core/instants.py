@@ -186,6 +186,12 @@ def is_time_of_day(value: object) -> bool:
     return isinstance(value, str) and _TIME_OF_DAY.fullmatch(value.strip()) is not None
 
 
+def end_of_days(instant_us: int, length_us: int, zone: ZoneInfo | timezone) -> int:
+    """When a bar of whole days has ended that began at an instant: the zone's days have 23 to 25 hours."""
+    local = (_EPOCH + instant_us * _MICROSECOND).astimezone(zone)
+    return instant_of((local.replace(tzinfo=None) + length_us * _MICROSECOND).replace(tzinfo=zone))
+
+
 def repeated_after_us(instant_us: int, zone: ZoneInfo | timezone) -> int:
     """How much later the zone's clocks show the local time of an instant again, as in autumn; 0: they do not."""
     local = (_EPOCH + instant_us * _MICROSECOND).astimezone(zone)

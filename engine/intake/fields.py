@@ -280,7 +280,7 @@ def _instant(name: str, value: object, reading: Reading, row: int | None) -> int
     if is_missing(value):
         _refuse_missing("timestamp", name, value, row)
     instant_us = parse_instant(value, reading.zone, field=name, row=row, day_first=reading.day_first)
-    instant_us += reading.shift_us
+    instant_us = reading.known_us(instant_us, value)
     if reading.latest_us is not None and instant_us > reading.latest_us:
         raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
     return instant_us

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, timezone
+from datetime import UTC, date, timezone
 from typing import Literal
 from zoneinfo import ZoneInfo
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.instants import DAY_US, end_of_days, is_naive
 from raysignal.engine.intake.field_rules import REQUIRED, SEPARATORS, check_names
 from raysignal.engine.intake.templates import Template, strategy_body, template_for
 
@@ -68,6 +68,21 @@ class Reading:
     def shift_us(self) -> int:
         """From a stamp to the instant at which its row was known."""
         return self.bar_us if self.label == "open" else 0
+
+    @property
+    def by_days(self) -> bool:
+        """Stamps say where whole days begin, which are as long as the zone's clocks make them."""
+        return self.shift_us > 0 and self.shift_us % DAY_US == 0 and self.zone != UTC
+
+    def known_us(self, instant_us: int, value: object) -> int:
+        """When the row was known whose stamp, `value`, is of that instant."""
+        known_us = instant_us + self.shift_us
+        if not self.by_days:
+            return known_us
+        ended_us = end_of_days(instant_us, self.shift_us, self.zone)
+        # A stamp with a zone of its own begins a day of that one.
+        own = isinstance(value, date) and getattr(value, "tzinfo", None) is None
+        return ended_us if ended_us != known_us and (own or is_naive(value)) else known_us
 
     @property
     def required(self) -> tuple[str, ...]:

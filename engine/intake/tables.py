@@ -375,7 +375,11 @@ def _terms(
 
 def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array:
     instants, judged = read_instants(cells, reading.zone, day_first=reading.day_first)
-    instants += reading.shift_us
+    if reading.by_days:
+        for row in np.flatnonzero(judged).tolist():
+            instants[row] = reading.known_us(int(instants[row]), cells[row].as_py())
+    else:
+        instants += reading.shift_us
     clear &= judged
     if reading.latest_us is not None:
         clear &= instants <= reading.latest_us

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.instants import parse_instant
+from raysignal.engine.core.instants import DAY_US, parse_instant, zone_named
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.reading import Reading
@@ -154,6 +154,25 @@ def test_a_stamp_that_labels_the_open_is_known_a_bar_later() -> None:
     bar = 600_000_000
     assert read(Reading(bar_us=bar, label="open")).timestamp_us == parse_instant(STAMP) + bar
     assert read(Reading(bar_us=bar, label="close")).timestamp_us == parse_instant(STAMP)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "zone", "known"),
+    [
+        ("2018-11-04", "America/New_York", "2018-11-05T05:00:00Z"),  # 25 hours
+        ("2018-03-11", "America/New_York", "2018-03-12T04:00:00Z"),  # 23 hours
+        ("2018-10-28 00:00", "Europe/Berlin", "2018-10-28T23:00:00Z"),
+        ("2018-11-05", "America/New_York", "2018-11-06T05:00:00Z"),
+        ("2018-11-04T04:00:00Z", "America/New_York", "2018-11-05T04:00:00Z"),  # which says its zone itself
+        (1541304000, "America/New_York", "2018-11-05T04:00:00Z"),
+        ("2018-11-04", "UTC", "2018-11-05T00:00:00Z"),
+    ],
+)
+def test_a_day_that_labels_its_open_is_as_long_as_the_zones_clocks_make_it(
+    stamp: object, zone: str, known: str
+) -> None:
+    reading = Reading(zone=zone_named(zone), bar_us=DAY_US, label="open")
+    assert read(reading, timestamp=stamp).timestamp_us == parse_instant(known)
 
 
 def test_the_future_is_refused_beyond_its_bound() -> None:

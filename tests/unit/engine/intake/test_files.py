@@ -2,6 +2,7 @@
 
 import json
 import random
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.instants import DAY_US, format_instant, zone_named
 from raysignal.engine.intake import Reading, read_file, read_file_chunks
 from raysignal.engine.intake.source import BLOCK_ROWS
 
@@ -46,6 +48,26 @@ def test_every_kind_of_file_is_read_by_its_ending(tmp_path: Path) -> None:
     contents = [read_file(path, READING).batch.content.tolist() for path in paths]
     assert contents == [contents[0]] * 5
     assert len(contents[0]) == 3
+
+
+def test_days_of_23_and_25_hours_end_when_they_do_in_every_kind_of_file(tmp_path: Path) -> None:
+    days = ["2018-03-10", "2018-03-11", "2018-11-04", "2018-11-05"]
+    known = ["2018-03-11T05:00:00Z", "2018-03-12T04:00:00Z", "2018-11-05T05:00:00Z", "2018-11-06T05:00:00Z"]
+    rows = [{"datetime": day, "close": 1.5, "Signal": 1} for day in days]
+    stamps = pa.array([datetime.fromisoformat(day) for day in days], pa.timestamp("us"))
+    written = pa.Table.from_pylist(rows)
+    pq.write_table(written, tmp_path / "texts.parquet")
+    pq.write_table(written.set_column(0, "datetime", stamps), tmp_path / "stamps.parquet")
+    pq.write_table(written.set_column(0, "datetime", stamps.cast(pa.date32())), tmp_path / "days.parquet")
+    paths = [
+        write(tmp_path, "a.csv", "datetime,close,Signal\n" + "".join(f"{day},1.5,1\n" for day in days)),
+        write(tmp_path, "a.ndjson", "\n".join(map(json.dumps, rows))),
+        *sorted(tmp_path.glob("*.parquet")),
+    ]
+    reading = Reading(zone=zone_named("America/New_York"), bar_us=DAY_US, label="open")
+    for path in paths:
+        found = read_file(path, reading).batch.timestamp_us.tolist()
+        assert [format_instant(each) for each in found] == known, path.name
 
 
 def test_a_file_that_is_not_there_is_not_found(tmp_path: Path) -> None:
