@@ -76,8 +76,9 @@ EXPECTED = {
     "timestamp": EXPECTED_STAMP,
     "price": f"a number above 0, from {MIN_PRICE:g} to {MAX_PRICE:g}, without thousands separators",
     "signal": "-1, 0 or 1, or SELL, HOLD, BUY or CLOSE (or a word such as LONG or ENTER SHORT)",
-    "symbol": f"a text of at most {MAX_NAME} characters without control characters",
-    "source": f"a text of at most {MAX_NAME} characters without control characters",
+    "symbol": f"a text of at most {MAX_NAME} characters without control or invisible characters",
+    "source": f"a text of at most {MAX_NAME} characters without control or invisible characters",
+    "formerly": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
 }
 _EXPECTED_FEATURE = "a finite number, a text, true, false or null"
@@ -181,13 +182,23 @@ def _signal(
     )
 
 
+_CONTROL = frozenset({"Cc", "Cs"})
+_UNSEEN = _CONTROL | {"Cf", "Zl", "Zp", "Zs"}
+
+
 def name_of(field: str, name: str, value: object, row: int | None) -> str:
-    """A symbol, source or signal_id without the blanks around it."""
+    """A symbol, source or signal_id without the blanks around it; `formerly`: a symbol of a portfolio, as it is there.
+
+    Two names that look the same are the same: a symbol or source has no zero-width, bidirectional or unusual blanks.
+    """
     limit = MAX_ID if field == "signal_id" else MAX_NAME
     if isinstance(value, str):
         bare = value.strip(BLANKS)
-        # What is printable holds neither; asking that first is much quicker.
-        clean = bare.isprintable() or not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare)
+        refused = _UNSEEN if field in {"symbol", "source"} else _CONTROL
+        # What is printable holds none of them; asking that first is much quicker.
+        clean = bare.isprintable() or not any(
+            unicodedata.category(char) in refused for char in bare if char != " "
+        )
         if 0 < len(bare) <= limit and clean and "{{" not in bare:
             return bare
     raise InvalidField(name, value, EXPECTED[field], row)

@@ -77,7 +77,7 @@ async def post_symbol(name: NamedPortfolio, replica: State, line: Line, request:
     for field in body.keys() - {"formerly", "symbol"}:
         raise InvalidField(field, body[field], "nothing but formerly and symbol")
     # As signals name them, without the blanks around.
-    old, new = (name_of("symbol", field, body.get(field), None) for field in ("formerly", "symbol"))
+    old, new = (name_of(field, field, body.get(field), None) for field in ("formerly", "symbol"))
     renamed = await replica.portfolios.rename_symbol(name, old, new)
     line["portfolio"] = name
     return {"portfolio": name, "formerly": old, "symbol": new, "renamed": renamed}

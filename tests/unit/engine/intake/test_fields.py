@@ -143,6 +143,19 @@ def test_what_is_no_time_is_refused(value: object) -> None:
     assert refusal(row(timestamp=value)).fields["field"] == "timestamp"
 
 
+@pytest.mark.parametrize("field", ["symbol", "source"])
+@pytest.mark.parametrize("value", ["BTC\u00a0", "B\u200bTC", "A\u202eB", "BTC\ufeff", "B\u2003C"], ids=ascii)
+def test_a_name_that_looks_like_another_is_refused(field: str, value: str) -> None:
+    fields = refusal(row(**{field: value})).fields
+    assert (fields["field"], fields["value"]) == (field, repr(value))
+    assert fields["expected"] == "a text of at most 64 characters without control or invisible characters"
+
+
+@pytest.mark.parametrize("value", ["BRK B", "BTC/USDT:USDT", "Öl", "日経225"])
+def test_names_of_all_scripts_are_taken(value: str) -> None:
+    assert read(symbol=value).symbol == value
+
+
 def test_a_naive_stamp_is_read_in_the_zone() -> None:
     zone = ZoneInfo("America/New_York")
     assert read(Reading(zone=zone), timestamp="2/24/2025 0:00").timestamp_us == parse_instant(
