@@ -1,5 +1,6 @@
 """Levels and messages however they are written: exact, or refused; compact or loose, they mean the same."""
 
+import json
 import random
 
 import msgspec
@@ -106,10 +107,19 @@ def _said(speech: Speech, seed: int) -> list[bytes]:
 
 
 def _written_otherwise(raw: bytes) -> bytes | None:
+    """The same values in other words; None where it is no JSON, or has a key twice, of which one would be lost."""
     try:
+        json.loads(raw, object_pairs_hook=_unique)
         return msgspec.json.format(msgspec.json.encode(msgspec.json.decode(raw)), indent=1)
-    except UNREADABLE:
+    except (*UNREADABLE, ValueError):
         return None
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def _is_taken_alike(name: str, raw: bytes) -> bool:
