@@ -4,21 +4,16 @@ Every figure is of this machine, with the load generator on it. Peers take turns
 of each; what is compared is the median of the rounds.
 """
 
-import contextlib
 import json
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
-from benchmarks.load import Plan, run
+from benchmarks.load import Plan, peer_app, run
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import Settings
 from raysignal.serve.service import local_service
@@ -64,7 +59,11 @@ def measure() -> list[Figure]:
         settings = Settings(store=(Path(folder) / "store").as_uri(), port=free_port(), enhanced="")
         with local_service(settings, log_path=str(Path(folder) / "log")) as service:
             note("cold start to ready", time.perf_counter() - began, "s")
-            with _peer() as plain, _peer(Path(folder) / "peer.db") as durable:
+            database = str(Path(folder) / "peer.db")
+            with (
+                peer_app("benchmarks.http_peers") as plain,
+                peer_app("benchmarks.http_peers", "--sqlite", database) as durable,
+            ):
                 rates = _alternating({"ours": settings.http.port, "memory": plain, "sqlite": durable})
             note("POST /signal, durable, 64 clients", rates["ours"], "requests/s")
             note("peer: FastAPI and pydantic, in memory", rates["memory"], "requests/s")
@@ -148,23 +147,6 @@ def _batches(url: str, features: dict[str, Any], rounds: int) -> float:
         if turn:
             seconds.append(took)
     return BATCH / statistics.median(seconds)
-
-
-@contextlib.contextmanager
-def _peer(database: Path | None = None) -> Iterator[int]:
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks.http_peers", str(port)]
-    process = subprocess.Popen(command + (["--sqlite", str(database)] if database else []))
-    try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-                break
-            if process.poll() is not None:
-                raise RuntimeError("the peer did not start")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ the portfolio before it is answered; the loop calls the session. Inference is wh
 """
 
 import asyncio
-import hashlib
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -14,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.figures import Figure
+from benchmarks.lstm_model import HIDDEN, write_lstm
 from raysignal.agents.inference.strategy import ModelStrategy
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
 from raysignal.data.bars import random_walk
@@ -26,7 +24,6 @@ from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
 FEATURES = ("rsi(14)", "returns(1)", "zscore(20)", "macd(12, 26, 9)")
-HIDDEN = 64
 STEPS = 2_000
 TOGETHER, ROUNDS = 64, 40
 BARS = 20_000
@@ -37,7 +34,7 @@ BEGIN_US = 1_700_000_000_000_000
 def measure() -> list[Figure]:
     """The figures; both sides in one run."""
     with tempfile.TemporaryDirectory() as folder:
-        model = write_lstm(Path(folder) / "model")
+        model = write_lstm(Path(folder) / "model", FEATURES)
         alone_ms, requests_s, said = asyncio.run(_in_actor(model, (Path(folder) / "store").as_uri()))
         plain_us = _plain(model / "model.onnx")
         strategy = ModelStrategy.of({"model": str(model)}, "1m", MINUTE_US)
@@ -100,44 +97,6 @@ def _plain(graph: Path) -> list[float]:
         _, h, c = session.run(["probabilities", "h_out", "c_out"], {"features": row, "h": h, "c": c})
         took_us.append((time.perf_counter_ns() - began) / 1e3)
     return took_us
-
-
-def write_lstm(folder: Path) -> Path:
-    """A folder with an LSTM of `FEATURES`, random weights, and its card."""
-    random, size = np.random.default_rng(1), 4 * HIDDEN
-    weights = {
-        "w": random.normal(0, 0.1, (1, size, len(FEATURES))), "r": random.normal(0, 0.1, (1, size, HIDDEN)),
-        "b": np.zeros((1, 2 * size)), "head": random.normal(0, 0.3, (HIDDEN, 3)),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Unsqueeze", ["features", "first"], ["x"]),
-        helper.make_node("LSTM", ["x", "w", "r", "b", "", "h", "c"], ["", "h_out", "c_out"], hidden_size=HIDDEN),
-        helper.make_node("Squeeze", ["h_out", "first"], ["last"]),
-        helper.make_node("MatMul", ["last", "head"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
-    ]  # fmt: skip
-
-    def value(name: str, *shape: Any) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    states = [value(name, 1, "n", HIDDEN) for name in ("h", "c")]
-    after = [value(f"{name}_out", 1, "n", HIDDEN) for name in ("h", "c")]
-    held = [numpy_helper.from_array(np.array([0]), "first")]
-    held += [numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()]
-    graph = helper.make_graph(
-        nodes, "lstm", [value("features", "n", len(FEATURES)), *states], [value("probabilities", "n", 3), *after], held
-    )  # fmt: skip
-    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    data = built.SerializeToString()
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(data)
-    card = {
-        "name": "lstm", "version": "1", "features": list(FEATURES), "normaliser": "graph",
-        "training_window": ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"], "symbols": [],
-        "sha256": hashlib.sha256(data).hexdigest(), "bar": "1m",
-    }  # fmt: skip
-    (folder / "card.json").write_text(json.dumps(card))
-    return folder
 
 
 if __name__ == "__main__":

@@ -9,17 +9,22 @@ request was due, so that a stall is not hidden by the requests it kept from bein
 """
 
 import asyncio
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import time
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import uvloop
+
+from raysignal.runtime.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,23 @@ async def _load(plan: Plan) -> dict[str, Any]:
 
 def _itself(client: _Client) -> _Client:
     return client
+
+
+@contextlib.contextmanager
+def peer_app(module: str, *arguments: str) -> Iterator[int]:
+    """The port of a peer in a process of its own, `python -m module PORT arguments`, once it listens."""
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", module, str(port), *arguments])
+    try:
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+                break
+            if process.poll() is not None:
+                raise RuntimeError("the peer did not start")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
 
 
 if __name__ == "__main__":

@@ -4,29 +4,19 @@ The service steps an LSTM, puts the step on record, trades it in a portfolio tha
 the peer (`benchmarks.model_signals_peer`) steps the same model in memory. They take turns, a few rounds of each.
 """
 
-import contextlib
-import hashlib
-import json
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-
 from benchmarks.figures import Figure
-from benchmarks.load import Plan, run
+from benchmarks.load import Plan, peer_app, run
+from benchmarks.lstm_model import write_lstm
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import Settings
 from raysignal.serve.service import local_service
 
 FEATURES = ("rsi(14)", "macd(12, 26, 9)", "macd_signal(12, 26, 9)", "atr(14)")
-HIDDEN = 64
 CLIENTS = 32
 ROUNDS = 3
 SECONDS = 4.0
@@ -46,12 +36,15 @@ def measure() -> list[Figure]:
         figures.append(Figure("model signals", what, value, unit, target, better))
 
     with tempfile.TemporaryDirectory() as folder:
-        model = write_lstm(Path(folder) / "model")
+        model = write_lstm(Path(folder) / "model", FEATURES)
         settings = Settings(
             store=(Path(folder) / "store").as_uri(), port=free_port(), enhanced="",
             database_url=f"sqlite:///{folder}/none.db", inference={"model": str(model), "confidence": 0.4},
         )  # fmt: skip
-        with local_service(settings, log_path=str(Path(folder) / "log")), _peer(model) as plain:
+        with (
+            local_service(settings, log_path=str(Path(folder) / "log")),
+            peer_app("benchmarks.model_signals_peer", str(model)) as plain,
+        ):
             rates = _alternating({"ours": settings.http.port, "plain": plain})
             note(f"POST generate, LSTM, on record, {CLIENTS} clients", rates["ours"], "requests/s", 300.0)
             note("peer: FastAPI and ONNX Runtime, in memory", rates["plain"], "requests/s")
@@ -62,49 +55,6 @@ def measure() -> list[Figure]:
                 note(f"{name}: p50 at {STEADY_RATE:g} requests/s", steady["p50_ms"], "ms")
                 note(f"{name}: p99 at {STEADY_RATE:g} requests/s", steady["p99_ms"], "ms")
     return figures
-
-
-def write_lstm(folder: Path) -> Path:
-    """A folder with an LSTM of `FEATURES`, random weights and its card."""
-    random = np.random.default_rng(1)
-    n, size = len(FEATURES), 4 * HIDDEN
-    weights = {
-        "w": random.normal(0, 0.1, (1, size, n)), "r": random.normal(0, 0.1, (1, size, HIDDEN)),
-        "b": np.zeros((1, 2 * size)), "head": random.normal(0, 0.3, (HIDDEN, 3)),
-    }  # fmt: skip
-    nodes = [
-        helper.make_node("Unsqueeze", ["features", "first"], ["x"]),
-        helper.make_node(
-            "LSTM", ["x", "w", "r", "b", "", "h", "c"], ["", "h_out", "c_out"], hidden_size=HIDDEN
-        ),
-        helper.make_node("Squeeze", ["h_out", "first"], ["last"]),
-        helper.make_node("MatMul", ["last", "head"], ["scores"]),
-        helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
-    ]
-
-    def value(name: str, *shape: Any) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    graph = helper.make_graph(
-        nodes, "lstm",
-        [value("features", "n", n), value("h", 1, "n", HIDDEN), value("c", 1, "n", HIDDEN)],
-        [value("probabilities", "n", 3), value("h_out", 1, "n", HIDDEN), value("c_out", 1, "n", HIDDEN)],
-        [
-            numpy_helper.from_array(np.array([0]), "first"),
-            *(numpy_helper.from_array(values.astype(np.float32), name) for name, values in weights.items()),
-        ],
-    )  # fmt: skip
-    built = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    data = built.SerializeToString()
-    folder.mkdir()
-    (folder / "model.onnx").write_bytes(data)
-    card = {
-        "name": "lstm", "version": "1", "features": list(FEATURES), "normaliser": "graph",
-        "training_window": ["2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"], "symbols": [],
-        "sha256": hashlib.sha256(data).hexdigest(), "bar": "1m",
-    }  # fmt: skip
-    (folder / "card.json").write_text(json.dumps(card))
-    return folder
 
 
 def _plan(port: int, seconds: float, turn: int, rate: float = 0.0) -> Plan:
@@ -125,22 +75,6 @@ def _alternating(ports: dict[str, int]) -> dict[str, float]:
 def _all_taken(answer: dict[str, Any]) -> None:
     if set(answer["statuses"]) != {"200"}:
         raise RuntimeError(f"not every request was answered: {answer['statuses']}")
-
-
-@contextlib.contextmanager
-def _peer(model: Path) -> Iterator[int]:
-    port = free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.model_signals_peer", str(port), str(model)])
-    try:
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
-                break
-            if process.poll() is not None:
-                raise RuntimeError("the peer did not start")
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
 
-from benchmarks.model_signals import FEATURES, HIDDEN
+from benchmarks.lstm_model import HIDDEN
+from benchmarks.model_signals import FEATURES
 
 _ACTIONS = ("HOLD", "BUY", "SELL")
 

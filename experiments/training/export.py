@@ -15,6 +15,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from raysignal.agents.inference.card import CARD, GRAPH
 from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.instants import check_interval, format_instant
 from raysignal.engine.journal.blobs import BlobStore
@@ -26,7 +27,6 @@ from raysignal.experiments.training.network import MOST, Parameters, probabiliti
 from raysignal.experiments.training.running import read_seed
 from raysignal.experiments.training.spec import GAP_BARS
 
-GRAPH, CARD = "model.onnx", "card.json"
 STEPS = 10_000
 TOLERANCE = 1e-5
 _EPISODE = 250  # steps of the proof, on average
