@@ -17,6 +17,8 @@ import numpy as np
 from raysignal.agents.llm.cassette import Mode
 from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.gate import REASONS
+from raysignal.agents.verdicts import Reason
 from raysignal.experiments.comparison import arms
 from raysignal.experiments.comparison.actors import ModelArmOptions
 from raysignal.experiments.comparison.arms import ArmDecisions, Trial
@@ -29,7 +31,7 @@ from raysignal.loopback.gemini import GeminiServer
 CASES: tuple[Case, ...] = (STANDARD.case, CELLS[1].case)
 ROWS = 600
 MOST_HELPED = 0.05
-MOST_UNASKED = 0.5
+MOST_PASSED_OVER = 0.5
 _BUDGET = 100_000
 
 
@@ -39,12 +41,15 @@ class ReviewedStream:
 
     Attributes:
         asked: share of its BUYs and SELLs that the model was asked about.
+        passed_over: share that it was not asked about while it might have overruled: not because it had overruled
+            as many as it may.
         assessments: of the arms `memory` and `review`.
     """
 
     case: str
     effect: bool
     asked: float
+    passed_over: float
     assessments: dict[str, Assessment]
 
 
@@ -64,8 +69,10 @@ def run_stream(case: Case, seed: int, effect: bool, url: str, rows: int = ROWS) 
 
     decided = {"memory": arms.gated(batch, trial), "review": asyncio.run(reviewed())}
     strata = strata_of(stream.symbol, stream.side)
+    sided, review = np.count_nonzero(batch.side), decided["review"]
+    enough = np.count_nonzero(review.reason == REASONS.index(Reason.OVERRULED_ENOUGH))
     return ReviewedStream(
-        case.name, effect, decided["review"].calls / np.count_nonzero(batch.side),
+        case.name, effect, review.calls / sided, 1.0 - (review.calls + enough) / sided,
         {
             name: assess(
                 done.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,
@@ -82,8 +89,8 @@ def criteria(tried: Sequence[ReviewedStream]) -> list[Criterion]:
     return [
         Criterion.of_rate("null: the reviewer is said to help", _helps(null, "review"), MOST_HELPED),
         Criterion(
-            "null: BUYs and SELLs that it was not asked about, the mean",
-            1.0 - float(np.mean([one.asked for one in null])), MOST_UNASKED,
+            "null: BUYs and SELLs that it might have been asked about and was not, the mean",
+            float(np.mean([one.passed_over for one in null])), MOST_PASSED_OVER,
         ),
     ]  # fmt: skip
 
