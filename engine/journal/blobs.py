@@ -42,9 +42,6 @@ class BlobStore(Protocol):
     def size(self, name: str) -> int | None:
         """Length of a blob in bytes; None if there is none of that name."""
 
-    def get_range(self, name: str, offset: int, size: int) -> bytes | None:
-        """`size` bytes from byte `offset` on, fewer where the blob ends; None if there is none of that name."""
-
     def list(self, prefix: str) -> list[str]:
         """The names that begin with a prefix (any string; empty: all of them), sorted."""
 
@@ -99,16 +96,6 @@ class DiskBlobs:
         with disk_errors():
             try:
                 return self._disk.size(path)
-            except FileNotFoundError:
-                return None
-
-    def get_range(self, name: str, offset: int, size: int) -> bytes | None:
-        """See `BlobStore.get_range`."""
-        _check_range(offset, size)
-        path = self._path(name)
-        with disk_errors():
-            try:
-                return self._disk.read(path, offset, size)
             except FileNotFoundError:
                 return None
 
@@ -169,11 +156,6 @@ class S3Blobs:
         """See `BlobStore.size`."""
         return self._bucket.size(check_blob_name(name))
 
-    def get_range(self, name: str, offset: int, size: int) -> bytes | None:
-        """See `BlobStore.get_range`."""
-        _check_range(offset, size)
-        return self._bucket.get(check_blob_name(name), offset, size)
-
     def list(self, prefix: str) -> list[str]:
         """See `BlobStore.list`."""
         keys = sorted(entry.key for entry in self._bucket.list(prefix))
@@ -207,11 +189,6 @@ def check_blob_name(name: str) -> str:
             f"between them, outside {JOURNAL_FOLDER}/"
         )
     return name
-
-
-def _check_range(offset: int, size: int) -> None:
-    if offset < 0 or size < 1:
-        raise ValueError(f"a range of {size} bytes from byte {offset}; expected at least one byte from 0 on")
 
 
 def _other_bytes(name: str) -> StoreError:

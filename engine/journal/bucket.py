@@ -20,7 +20,7 @@ from raysignal.engine.core.errors import StoreUnavailable, UnsafeStore
 T = TypeVar("T")
 
 _PATIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_EXISTS, _MISSING, _BEYOND_THE_END, _UNKNOWN_HEADER = 412, 404, 416, (400, 501)
+_EXISTS, _MISSING, _UNKNOWN_HEADER = 412, 404, (400, 501)
 
 
 class S3Client(Protocol):
@@ -131,17 +131,11 @@ class Bucket:
             f"{self._attempts} times in a row"
         )
 
-    def get(self, key: str, first: int | None = None, size: int | None = None) -> bytes | None:
-        """An object's bytes, or up to `size` of them from byte `first` on; None if there is no such object."""
-        span = {} if first is None or size is None else {"Range": f"bytes={first}-{first + size - 1}"}
+    def get(self, key: str) -> bytes | None:
+        """An object's bytes; None if there is no such object."""
 
         def read() -> bytes:
-            try:
-                answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)
-            except ClientError as error:
-                if _status(error) == _BEYOND_THE_END:
-                    return b""
-                raise
+            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key)
             with contextlib.closing(answer["Body"]) as body:
                 return cast("bytes", body.read())
 

@@ -10,8 +10,6 @@ price, an ask's is its price negated, so that both sides are the same code.
 What is compiled here calls nothing of other modules, so that numba's cache is of this file alone.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 from numba import njit, types
@@ -176,22 +174,3 @@ class OrderBook:
         held = self._sides[side][:, : self._counts[side]][:, ::-1]
         held = held[:, held[1] != 0][:, :count]
         return _SIGNS[side] * held[0], held[1].copy()
-
-    def walk(self, side: int, size: int, limit: int = 0) -> tuple[Int64Array, Int64Array]:
-        """What an order that takes `size` lots from a side gets: prices and sizes, best first.
-
-        A buyer takes from `ASK`, a seller from `BID`. `limit` is the worst price that is taken; 0: any. The sizes
-        add up to less than `size` where the book (within the limit) does not have it.
-        """
-        if size <= 0 or limit < 0:
-            raise ValueError("size is above 0, limit 0 or more")
-        pairs = np.array(list(self._taken(side, size, limit)), np.int64).reshape(-1, 2)
-        return pairs[:, 0].copy(), pairs[:, 1].copy()
-
-    def _taken(self, side: int, size: int, limit: int) -> Iterator[tuple[int, int]]:
-        sign = _SIGNS[side]
-        for price, there in zip(*(each.tolist() for each in self.levels(side)), strict=True):
-            if size <= 0 or (limit and sign * price < sign * limit):
-                return
-            yield price, min(size, there)
-            size -= there

@@ -6,7 +6,7 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete
 
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.database.database import Database
@@ -38,16 +38,3 @@ def forget_prices(connection: Connection, instrument: Instrument, before_us: int
             PRICES.c.at_us < before_us,
         )
     )
-
-
-def price_at(connection: Connection, instrument: Instrument, at_us: int) -> LastPrice | None:
-    """The latest that was known at an instant; None if none was."""
-    found = connection.execute(
-        select(PRICES.c.at_us, PRICES.c.price)
-        .where(
-            PRICES.c.venue == instrument.venue, PRICES.c.symbol == instrument.symbol, PRICES.c.at_us <= at_us
-        )
-        .order_by(PRICES.c.at_us.desc())
-        .limit(1)
-    ).one_or_none()
-    return None if found is None else LastPrice(found.at_us, found.price)

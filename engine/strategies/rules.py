@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
-from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.indicators import (
     Bands,
@@ -218,57 +217,3 @@ class VolatilityTarget(_Streamed):
             return _sides(measured <= self.target, measured > self.target)
 
         return Steady(sides_of)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SignalFile(_Streamed):
-    """Signals that were made before, said at the bars of their instants.
-
-    Attributes:
-        timestamp_us: int64[m], rising.
-        action: int8[m].
-    """
-
-    timestamp_us: Int64Array
-    action: Int8Array
-
-    @classmethod
-    def of(cls, batch: SignalBatch, symbol: str) -> "SignalFile":
-        """Those of one symbol; `InvalidField` if the batch has none of it."""
-        if symbol not in batch.symbols:
-            raise InvalidField("symbol", symbol, f"one of {', '.join(batch.symbols)}")
-        rows = np.flatnonzero(batch.symbol == batch.symbols.index(symbol))
-        return cls(batch.timestamp_us[rows], batch.action[rows])
-
-    def __post_init__(self) -> None:
-        if len(self.timestamp_us) != len(self.action):
-            raise InvalidField("action", len(self.action), f"{len(self.timestamp_us)} values, one an instant")
-        if (np.diff(self.timestamp_us) <= 0).any():
-            row = int(np.argmax(np.diff(self.timestamp_us) <= 0)) + 1
-            raise InvalidField(
-                "timestamp_us", int(self.timestamp_us[row]), "an instant after the one before", row=row
-            )
-
-    @property
-    def warm_up(self) -> int:
-        """None is needed."""
-        return 0
-
-    def stream(self) -> StrategyStream:
-        """See `Strategy`."""
-        return _Told(self.timestamp_us, self.action)
-
-
-class _Told:
-    def __init__(self, timestamp_us: Int64Array, action: Int8Array) -> None:
-        self._timestamp_us, self._action = timestamp_us, action
-
-    def advance(self, bars: Bars) -> Int8Array:
-        """See `StrategyStream`."""
-        if not len(self._timestamp_us):
-            return np.zeros(len(bars), np.int8)
-        places = np.minimum(
-            np.searchsorted(self._timestamp_us, bars.known_at_us), len(self._timestamp_us) - 1
-        )
-        there = self._timestamp_us[places] == bars.known_at_us
-        return np.where(there, self._action[places], 0).astype(np.int8)

@@ -11,22 +11,18 @@ from raysignal.engine.journal.disk import RealDisk
 from tests.contract.conftest import Backend
 
 
-def test_blob_is_read_back_whole_and_in_parts(backend: Backend) -> None:
+def test_blob_is_read_back_whole(backend: Backend) -> None:
     blobs = backend.blobs()
     data = bytes(range(256)) * 9000
     blobs.put("state/one.bin", data)
     assert backend.blobs().get("state/one.bin") == data
-    assert blobs.get_range("state/one.bin", 300, 5) == data[300:305]
     assert blobs.size("state/one.bin") == len(data)
-    assert blobs.get_range("state/one.bin", len(data) - 3, 100) == data[-3:]
-    assert blobs.get_range("state/one.bin", len(data) + 3, 100) == b""
 
 
 def test_blob_may_be_empty(backend: Backend) -> None:
     backend.blobs().put("empty", b"")
     assert backend.blobs().get("empty") == b""
     assert backend.blobs().get("absent") is None
-    assert backend.blobs().get_range("absent", 0, 1) is None
     assert backend.blobs().size("absent") is None
 
 
@@ -135,9 +131,3 @@ def test_name_that_some_store_cannot_hold_is_refused(backend: Backend, name: str
     ):
         with pytest.raises(ValueError, match="cannot name a blob"):
             call()
-
-
-@pytest.mark.parametrize(("offset", "size"), [(-1, 4), (0, 0), (0, -1)])
-def test_range_that_is_none_is_refused(backend: Backend, offset: int, size: int) -> None:
-    with pytest.raises(ValueError, match="range"):
-        backend.blobs().get_range("a", offset, size)

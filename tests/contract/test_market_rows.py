@@ -21,7 +21,7 @@ from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.crossover import CrossoverState
 from raysignal.engine.market.crossover_watch import MarketSignal
-from raysignal.engine.market.price_rows import LastPrice, price_at, store_price
+from raysignal.engine.market.price_rows import LastPrice, store_price
 from raysignal.engine.market.signal_posts import batch_of
 from raysignal.engine.market.signal_rows import (
     mark_posted,
@@ -113,15 +113,20 @@ def test_bars_with_more_digits_than_the_instrument_has_now_keep_them(database: D
     assert (second.close, second.instrument) == (12_345, INSTRUMENT)
 
 
-def test_the_price_at_an_instant_is_the_latest_that_was_known(database: Database) -> None:
+def test_the_first_price_of_an_instant_stays(database: Database) -> None:
     other = replace(INSTRUMENT, symbol="ETHUSDT")
     with database.writing() as connection:
         for at_us, price in ((10, "1.10"), (20, "1.20"), (20, "9"), (30, "1.30")):
             store_price(database, connection, INSTRUMENT, LastPrice(at_us, Decimal(price)))
         store_price(database, connection, other, LastPrice(25, Decimal(7)))
-        assert price_at(connection, INSTRUMENT, 9) is None
-        assert price_at(connection, INSTRUMENT, 29) == LastPrice(20, Decimal("1.20"))
-        assert price_at(connection, other, 29) == LastPrice(25, Decimal(7))
+    with database.reading() as connection:
+        kept = connection.execute(
+            select(PRICES.c.symbol, PRICES.c.at_us, PRICES.c.price).order_by(PRICES.c.at_us)
+        )
+        assert [tuple(row) for row in kept] == [
+            ("BTCUSDT", 10, Decimal("1.10")), ("BTCUSDT", 20, Decimal("1.20")),
+            ("ETHUSDT", 25, Decimal(7)), ("BTCUSDT", 30, Decimal("1.30")),
+        ]  # fmt: skip
 
 
 # Signals
@@ -631,6 +636,6 @@ def test_prices_of_more_than_a_week_ago_go(database: Database) -> None:
         last[:] = [trade(day * DAY_US + 1, 100 + day)]
         began.keeper.keep(())
     with database.reading() as connection:
-        assert price_at(connection, INSTRUMENT, START_US + DAY_US) is None
-        assert price_at(connection, INSTRUMENT, START_US + DAY_US + 1) is not None
-        assert price_at(connection, other, START_US) is not None
+        kept = connection.execute(select(PRICES.c.symbol, PRICES.c.at_us).order_by(PRICES.c.at_us)).all()
+    days = [("BTCUSDT", START_US + day * DAY_US + 1) for day in (1, 7, 8)]
+    assert [tuple(row) for row in kept] == [("ETHUSDT", START_US), *days]

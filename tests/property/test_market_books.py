@@ -27,23 +27,14 @@ class SlowBook:
     def levels(self, side: int) -> list[tuple[int, int]]:
         return sorted(self.sides[side].items(), reverse=side == BID)
 
-    def walk(self, side: int, size: int, limit: int) -> list[tuple[int, int]]:
-        fills = []
-        for price, there in self.levels(side):
-            if size <= 0 or (limit and (price < limit if side == BID else price > limit)):
-                break
-            fills.append((price, min(size, there)))
-            size -= there
-        return fills
-
 
 def _pairs(found: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, int]]:
     return list(zip(found[0].tolist(), found[1].tolist(), strict=True))
 
 
-@given(_CHANGES, st.integers(1, 50), st.integers(0, 50), st.integers(0, 5))
+@given(_CHANGES, st.integers(0, 5))
 def test_a_book_is_what_two_dictionaries_are(
-    changes: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]], size: int, limit: int, count: int
+    changes: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]], count: int
 ) -> None:
     book, slow = OrderBook(ONE), SlowBook()
     for bids, asks in changes:
@@ -52,7 +43,6 @@ def test_a_book_is_what_two_dictionaries_are(
         for side in (BID, ASK):
             assert _pairs(book.levels(side)) == slow.levels(side)
             assert _pairs(book.levels(side, count)) == slow.levels(side)[:count]
-            assert _pairs(book.walk(side, size, limit)) == slow.walk(side, size, limit)
         tops = [(slow.levels(side) or [(0, 0)])[0] for side in (BID, ASK)]
         assert book.best == (*tops[0], *tops[1])
         assert book.crossed == bool(tops[0][0] and tops[1][0] and tops[0][0] > tops[1][0])
@@ -70,16 +60,10 @@ def test_levels_that_cannot_be_are_refused_and_change_nothing(
     assert book.best == (5, 1, 7, 2)
 
 
-@pytest.mark.parametrize(("size", "limit"), [(0, 0), (-1, 0), (1, -1)])
-def test_an_order_of_nothing_is_refused(size: int, limit: int) -> None:
-    with pytest.raises(ValueError, match="size is above 0"):
-        OrderBook(ONE).walk(ASK, size, limit)
-
-
 def test_what_levels_gives_is_a_copy() -> None:
     book = OrderBook(ONE)
     book.change([(5, 1)], [(7, 2)])
     for side in (BID, ASK):
-        for array in (*book.levels(side), *book.walk(side, 1)):
+        for array in book.levels(side):
             array[:] = 99
     assert book.best == (5, 1, 7, 2)

@@ -20,7 +20,6 @@ from raysignal.engine.core.orders import OrderState, OrderStatus, Side, TimeInFo
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution import paper_state
 from raysignal.engine.execution.exchange import OrderReport
-from raysignal.engine.execution.matching import ASKS
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.paper_state import MemoryPaperStore
 from raysignal.engine.execution.paper_store import PaperStore
@@ -457,9 +456,10 @@ def test_a_market_order_takes_from_the_feed_s_book_what_the_book_itself_says(dat
     exchange = paper(database, cash="1000000")
     exchange.book_changed(shown, 1)
     report = exchange.submit(market("a", Side.BUY, "17.3"))
-    ticks, lots = shown.walk(ASKS, 17_300)
+    # 300 + 400 + ... + 1,800 lots are 16,800.
+    lots = [*range(300, 1_900, 100), 500]
     assert [(fill.price, fill.quantity) for fill in report.fills] == [
-        (BTC.exact_price(price), BTC.exact_size(size)) for price, size in zip(ticks, lots, strict=True)
+        (BTC.exact_price(10_000 + 7 * step), BTC.exact_size(size)) for step, size in enumerate(lots)
     ]
     shown.change([], [(10_000, 5_000)])  # the exchange looks at the book as it is when it is told
     exchange.book_changed(shown, 2)

@@ -231,8 +231,7 @@ class Dying:
     def __init__(self, blobs: BlobStore, changes: int) -> None:
         self._blobs = blobs
         self.left = changes
-        self.get, self.get_range = blobs.get, blobs.get_range
-        self.list, self.local_copy = blobs.list, blobs.local_copy
+        self.get, self.list, self.local_copy = blobs.get, blobs.list, blobs.local_copy
 
     def put(self, name: str, data: Bytes) -> None:
         self._change()

@@ -6,7 +6,7 @@ import talib
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies import indicators, registry
-from raysignal.engine.strategies.rules import Bollinger, Breakout, Rsi, SignalFile, VolatilityTarget
+from raysignal.engine.strategies.rules import Bollinger, Breakout, Rsi, VolatilityTarget
 from raysignal.engine.strategies.sma import SmaCrossover, unit_digits
 from raysignal.engine.strategies.strategy import Bars
 from tests.property.test_strategies import bars
@@ -77,13 +77,6 @@ def test_a_target_is_left_while_the_market_is_wild() -> None:
     calm, wild = [100.0, 100.1] * 10, [100.0, 120.0] * 5
     actions = VolatilityTarget(5, 0.02).actions(closes(*calm, *wild, *calm))
     assert actions[actions != 0].tolist() == [1, -1, 1]
-
-
-def test_signals_of_a_file_are_said_at_their_instants() -> None:
-    told = SignalFile(np.array([2, 4, 9], np.int64), np.array([1, -1, 1], np.int8))
-    assert told.actions(closes(1, 1, 1, 1, 1)).tolist() == [0, 1, 0, -1, 0]
-    with pytest.raises(InvalidField, match="after the one before"):
-        SignalFile(np.array([2, 2], np.int64), np.array([1, 1], np.int8))
 
 
 @pytest.mark.parametrize(
