@@ -92,7 +92,7 @@ def build(
             symbol: (listings or {}).get(symbol) or Listing.of(instrument, shorts=shorts)
             for symbol, instrument in instruments.items()
         }
-        portfolio = VenuePortfolio(policy.initial_cash, mark_us=mark_us)
+        portfolio = VenuePortfolio(policy, mark_us=mark_us)
         offset = config.venue.limit_offset_bps
         execute = ExecuteStage(
             config.name, traded, limit_offset_bps=None if offset is None else Decimal(repr(offset))
