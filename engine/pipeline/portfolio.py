@@ -233,7 +233,13 @@ class VenuePortfolio:
             self.positions = {name: float(each) for name, each in self._held.items() if each}
             self.prices.setdefault(symbol, (float(price), event.at_us))
             booked = BookedFill(
-                float(signed), float(price), float(event.fee), float(held), self.cash, slippage(event), event.client_id
+                float(signed),
+                float(price),
+                float(event.fee),
+                float(held),
+                self.cash,
+                slippage(event),
+                event.client_id,
             )
             self.record.fill(event.at_us, symbol, booked)
         if self.positions:

@@ -70,9 +70,13 @@ class FillLedger:
     Args:
         policy: of the portfolio: its cash and its calendar count here.
         symbols: of which prices and fills come.
+
+    Attributes:
+        slippage: what all fills cost against the prices that were decided at, in money.
     """
 
     def __init__(self, policy: Policy, symbols: tuple[str, ...]) -> None:
+        self.slippage = 0.0
         self._policy = policy
         self._symbols = symbols
         self._code = {symbol: code for code, symbol in enumerate(symbols)}
@@ -98,6 +102,7 @@ class FillLedger:
         """A fill; the symbol's price stays what it was, if it had one."""
         price = self._price.setdefault(symbol, fill.price)
         self._position[symbol] = fill.position
+        self.slippage += fill.slippage
         self._add(_Row(at_us, self._code[symbol], price, price, price, fill.position, fill))
 
     def status(self, name: str) -> PortfolioStatus:
@@ -172,7 +177,9 @@ class FillLedger:
         # The row counts the time up to it with what is held by then; what was held before is what counts.
         was_open = account[at.OPEN] > 0.0
         account[at.OPEN] += float(after != 0.0) - float(before != 0.0)
-        account[at.EXPOSED_US] += _since(account, row.at_us) * (float(was_open) - float(account[at.OPEN] > 0.0))
+        account[at.EXPOSED_US] += _since(account, row.at_us) * (
+            float(was_open) - float(account[at.OPEN] > 0.0)
+        )
         account[at.TRADES] += float(fill.order == "" or fill.order != self._order[code])
         account[at.FEES] += fill.fee
         account[at.NOTIONAL] += abs(fill.quantity) * fill.price
@@ -209,8 +216,8 @@ class FillLedger:
                 closed_by[place], orders[place] = row.fill.closed_by, row.fill.order
         return TradeRows(
             self._fold.count, stamps, codes, self._symbols, prices, np.array([row.high for row in rows]),
-            np.array([row.low for row in rows]), TextColumn.of(orders), np.ones(n, np.bool_), closed_by, price, quantity,
-            price, fee, np.array([row.position for row in rows]),
+            np.array([row.low for row in rows]), TextColumn.of(orders), np.ones(n, np.bool_), closed_by, price,
+            quantity, price, fee, np.array([row.position for row in rows]),
         )  # fmt: skip
 
 

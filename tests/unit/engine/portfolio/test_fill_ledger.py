@@ -29,9 +29,7 @@ class Account:
     ) -> None:  # fmt: skip
         self.cash -= quantity * price + fee
         self.held[symbol] += quantity
-        booked = BookedFill(
-            quantity, price, fee, self.held[symbol], self.cash, slippage, order, closed_by
-        )
+        booked = BookedFill(quantity, price, fee, self.held[symbol], self.cash, slippage, order, closed_by)
         self.ledger.fill(minute * MINUTE_US, symbol, booked)
 
     def performance(self) -> Performance:
@@ -84,7 +82,11 @@ def test_fill_that_turns_a_position_closes_one_trade_and_opens_another() -> None
     account.fill(1, -3.0, 90.0, fee=3.0, slippage=6.0, order="turn")
     (closed,) = trade_rows(account.ledger.closed())
     (held,) = trade_rows(account.ledger.open())
-    assert (closed["side"], closed["pnl"], closed["fees"]) == ("long", pytest.approx(-11.0), pytest.approx(1.0))
+    assert (closed["side"], closed["pnl"], closed["fees"]) == (
+        "long",
+        pytest.approx(-11.0),
+        pytest.approx(1.0),
+    )
     assert closed["slippage"] == pytest.approx(2.0)
     assert (held["side"], held["quantity"], held["slippage"]) == ("short", 2.0, pytest.approx(4.0))
     found = account.performance()
@@ -110,7 +112,9 @@ def test_figures_are_the_same_however_often_they_are_asked_for() -> None:
             symbol = ("BTC", "ETH")[minute % 2]
             account.price(minute, 100.0 + minute % 7, symbol)
             if minute % 5 == 0:
-                account.fill(minute, -1.0 if account.held[symbol] else 1.0, 100.0 + minute % 7, fee=0.1, symbol=symbol)
+                account.fill(
+                    minute, -1.0 if account.held[symbol] else 1.0, 100.0 + minute % 7, fee=0.1, symbol=symbol
+                )
             if account is asked:
                 account.ledger.summary()
     assert asked.ledger.status("test").account.tobytes() == once.ledger.status("test").account.tobytes()
