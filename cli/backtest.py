@@ -98,7 +98,7 @@ def sample_run(folder: Path) -> dict[str, Any]:
 
 def _play_candles(
     config: BacktestConfig, path: PipelineConfig, output: Output | None
-) -> tuple[Pipeline, EventCounts, list[tuple[int, float]]]:
+) -> tuple[Pipeline, EventCounts]:
     from raysignal.engine.pipeline.backtest import run_backtest
     from raysignal.engine.pipeline.driver import PathDriver
     from raysignal.engine.pipeline.session import SessionWriter
@@ -123,7 +123,8 @@ def _play_candles(
         after = stack.enter_context(
             backtest_asker(partial(own_adviser, options.configured()), pipeline, driver)
         )
-        return pipeline, log, run_backtest(driver, pipeline.strategies, series, after)
+        run_backtest(driver, pipeline.strategies, series, after)
+    return pipeline, log
 
 
 def _instrument(path: PipelineConfig, symbol: str, series: list[CandleSeries]) -> Instrument:
@@ -145,7 +146,7 @@ def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Outpu
     assert config.recording
     log = EventCounts()
     text = config.config.read_text(encoding="utf-8")
-    pipeline, curve = play_recordings(
+    pipeline = play_recordings(
         path,
         config.recording,
         log,
@@ -153,7 +154,7 @@ def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Outpu
         text,
         partial(backtest_asker, partial(own_adviser, options.configured())),
     )
-    report(pipeline, log, curve, output)
+    report(pipeline, log, output)
 
 
 def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> list[CandleSeries]:

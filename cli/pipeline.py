@@ -22,7 +22,7 @@ from raysignal.cli.pipeline_checks import (
     check_path,
     explain,
 )
-from raysignal.cli.pipeline_figures import EventCounts, figures_of, report, show
+from raysignal.cli.pipeline_figures import EventCounts, report
 from raysignal.cli.verbs import Verb, VerbGroup, require_extras, verb
 from raysignal.engine.core.errors import InvalidField
 
@@ -128,8 +128,7 @@ async def _run(
         await _until_told(
             live.run(), market.seconds, lambda: output.err.print(_line(log, live.pipeline.portfolio.equity))
         )
-        figures = figures_of(live.pipeline, log, []) | {"max_drawdown": live.driver.max_drawdown}
-        show(live.pipeline, log, figures, output)
+        report(live.pipeline, log, output)
         if config.record is not None:
             output.say(
                 f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}"
@@ -179,7 +178,7 @@ async def _run_stage(
         await _until_told(
             deciding.run(), market.seconds, lambda: output.err.print(_line(log, portfolio.equity))
         )
-        report(deciding.pipeline, log, [], output)
+        report(deciding.pipeline, log, output)
 
 
 async def _until_told(

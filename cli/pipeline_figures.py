@@ -20,7 +20,6 @@ class EventCounts:
         self.ended: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._decisions = 0
-        self.slippage = 0.0
         self.alarms: list[Any] = []
         self._also = also
 
@@ -34,9 +33,7 @@ class EventCounts:
         """See `engine.pipeline.driver.EventLog`."""
         name = type(event).__name__
         self.counts[name] += 1
-        if name == "OrderFill":
-            self.slippage += event.side * (float(event.price) - event.decided_price) * float(event.quantity)
-        elif name == "OrderEnded" and event.state != "filled":
+        if name == "OrderEnded" and event.state != "filled":
             self.ended[f"{event.state}: {event.reason}" if event.reason else event.state] += 1
         elif name == "Alarm":
             self.alarms.append(event)
@@ -49,11 +46,9 @@ class EventCounts:
             self._also.output(event)
 
 
-def report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]], output: Output) -> None:
-    show(pipeline, log, figures_of(pipeline, log, curve), output)
-
-
-def show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output: Output) -> None:
+def report(pipeline: Pipeline, log: EventCounts, output: Output) -> None:
+    """Show what a run came to; with `--json` its figures."""
+    figures = figures_of(pipeline, log)
     if output.as_json:
         output.json(figures)
         return
@@ -68,9 +63,11 @@ def show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output: 
     if figures["ended"]:
         ended = ", ".join(f"{count:,d} {escape(how)}" for how, count in figures["ended"].items())
         output.say(f"ended     not filled: {ended}")
+    performance = figures["performance"]
     output.say(
         f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
         f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
+        f"Sharpe {_ratio(performance['sharpe']) or 'not known yet'}, fees {performance['fees']:,.2f}, "
         f"slippage {figures['slippage']:,.2f}"
     )
     for alarm in log.alarms[-3:]:
@@ -93,14 +90,10 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]]) -> dict[str, Any]:
-    """What a run came to, in plain values."""
-    import numpy as np
-
+def figures_of(pipeline: Pipeline, log: EventCounts) -> dict[str, Any]:
+    """What a run came to, in plain values; `performance` as `GET /performance/{portfolio}` has it."""
     counts = log.counts
-    equity = np.array([worth for _, worth in curve] or [pipeline.portfolio.equity])
-    initial = pipeline.config.policy.initial_cash
-    peak = np.maximum.accumulate(np.concatenate([[initial], equity]))[1:]
+    performance = pipeline.status().as_dict()["performance"]
     return {
         "name": pipeline.config.name,
         "candles": counts["Candle"],
@@ -112,12 +105,13 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "orders": counts["PlannedOrder"],
         "fills": counts["OrderFill"],
         "ended": dict(log.ended.most_common()),
-        "trades": counts["TradeAttribution"],
-        "initial": initial,
-        "equity": float(equity[-1]),
-        "total_return": float(equity[-1] / initial - 1.0),
-        "max_drawdown": float(np.max(1.0 - equity / peak)),
-        "slippage": log.slippage,
+        "trades": performance["closed_trades"],
+        "initial": performance["initial_cash"],
+        "equity": performance["equity"],
+        "total_return": performance["total_return"],
+        "max_drawdown": performance["max_drawdown"],
+        "slippage": pipeline.portfolio.record.slippage,
+        "performance": performance,
         "breaker": pipeline.risk.stage.breaker.trading.value,
         "strategies": pipeline.earnings(),
         "weights": pipeline.weights(),

@@ -1,6 +1,6 @@
 """What a process of the service talks to: the portfolios, the store, the agent and the feeds."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,8 +69,11 @@ def connect_feeds(settings: Settings) -> "Feeds | None":
     return Feeds.connect(settings)
 
 
-def connect_pipelines(settings: Settings) -> "Pipelines | None":
-    """The client of the live pipelines, whose actors are made where there are none; None: the settings name no file."""
+def connect_pipelines(settings: Settings, taken: Collection[str] = ()) -> "Pipelines | None":
+    """The client of the live pipelines, whose actors are made where there are none; None: the settings name no file.
+
+    `taken`: names of portfolios that there are already, which no pipeline can have.
+    """
     if not settings.pipeline.files:
         return None
     try:
@@ -80,4 +83,4 @@ def connect_pipelines(settings: Settings) -> "Pipelines | None":
             f"pipeline.files is {list(settings.pipeline.files)}, but {error.name} is not installed; expected the extra "
             "`feeds`"
         ) from error
-    return Pipelines.connect(settings)
+    return Pipelines.connect(settings, taken)

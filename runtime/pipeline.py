@@ -1,7 +1,7 @@
 """A decision path put together from its configuration."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from raysignal.engine.pipeline.path import DecisionPath
 from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 from raysignal.engine.pipeline.risk import RiskGate
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.portfolio.receipts import PortfolioStatus
 from raysignal.engine.risk.stage import RiskStage
 from raysignal.engine.strategies.features import parse_features
 from raysignal.runtime.pipeline_answers import MemoryAnswers, answers_of
@@ -48,6 +49,10 @@ class Pipeline:
     portfolio: KernelPortfolio | VenuePortfolio
     attribute: AttributeStage
     venue: PaperVenue | None
+
+    def status(self) -> PortfolioStatus:
+        """How the portfolio stands, as the service's portfolios do."""
+        return self.portfolio.record.status(self.config.name)
 
     def weights(self) -> list[dict[str, Any]]:
         """How strategies are weighed on each symbol, in plain values."""
@@ -92,7 +97,7 @@ def build(
             symbol: (listings or {}).get(symbol) or Listing.of(instrument, shorts=shorts)
             for symbol, instrument in instruments.items()
         }
-        portfolio = VenuePortfolio(policy.initial_cash, mark_us=mark_us)
+        portfolio = VenuePortfolio(replace(policy, fee_bps=config.venue.fee_bps), mark_us=mark_us)
         offset = config.venue.limit_offset_bps
         execute = ExecuteStage(
             config.name, traded, limit_offset_bps=None if offset is None else Decimal(repr(offset))
@@ -106,7 +111,9 @@ def build(
         fee_bps = config.venue.margin_bps
     else:
         portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
-    risk = RiskGate(RiskStage(config.limits, fee_bps=fee_bps), portfolio, fills_itself=venue is None)
+    decide = DecideStage(policy, wait_us=_wait_us(config))
+    stage = RiskStage(config.limits, fee_bps=fee_bps)
+    risk = RiskGate(stage, portfolio, decide.in_time, fills_itself=venue is None)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()
     candles = CandleStage(
@@ -115,8 +122,7 @@ def build(
         partial(_builder, told_by_books_of(instruments.values())),
         books=bool(config.book_features),
     )
-    decide = DecideStage(policy, wait_us=_wait_us(config))
-    answers = answers_of(config, decide)
+    answers = answers_of(config, decide, stage.breaker)
     path = DecisionPath(
         candles=candles,
         strategies=strategies, aggregate=aggregate, decide=decide, answers=answers, risk=risk, execute=execute,

@@ -7,14 +7,13 @@ plays what is there and goes on; what can heal is begun anew after a while.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
-import yaml
 from pydantic import SecretStr
 from ray.exceptions import RayError
 
@@ -26,14 +25,14 @@ from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.pipeline.recent import RecentEvents
 from raysignal.engine.portfolio.receipts import FollowedRows
+from raysignal.engine.portfolio.trade_summary import trade_rows
 from raysignal.runtime.advisers import own_adviser
 from raysignal.runtime.agent_models import AgentModels
 from raysignal.runtime.agent_settings import model_of
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.model_asker import Advise
-from raysignal.runtime.pipeline_config import PipelineConfig
-from raysignal.runtime.pipeline_file import read_config
+from raysignal.runtime.pipeline_file import config_of, read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
@@ -80,7 +79,7 @@ class PipelineRun:
         self._settings = settings
         self._text = text
         self._folder = folder
-        self.config = PipelineConfig(**yaml.safe_load(text))
+        self.config = config_of(text, str(folder))
         self._live: LivePipeline | None = None
         self._trouble = "it has not begun yet"
         self._recent = RecentEvents()
@@ -120,9 +119,9 @@ class PipelineRun:
             "venues": [] if live is None else live.healths(), "session": str(self._folder), "pid": os.getpid(),
         }  # fmt: skip
 
-    def answer(self, what: str) -> dict[str, Any]:
-        """One of `ANSWERS`; `StoreUnavailable` while it does not run."""
-        return ANSWERS[what](self._running(), self._recent)
+    def answer(self, what: str, **asked: Any) -> dict[str, Any]:
+        """One of `ANSWERS`, of what is asked there; `StoreUnavailable` while it does not run."""
+        return ANSWERS[what](self._running(), self._recent, **asked)
 
     def command(self, kind: str, who: str, reason: str) -> dict[str, Any]:
         """A person's order to risk; risk as it stands then. `InvalidField` without a name or a reason."""
@@ -188,9 +187,26 @@ def _positions(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
     }  # fmt: skip
 
 
-ANSWERS: Mapping[str, Callable[[LivePipeline, RecentEvents], dict[str, Any]]] = {
+def _performance(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
+    return live.pipeline.status().as_dict()
+
+
+def _trades(
+    live: LivePipeline, _: RecentEvents, *, status: str, symbol: str | None, after: int, limit: int
+) -> dict[str, Any]:
+    record = live.pipeline.portfolio.record
+    read = record.closed if status == "closed" else record.open
+    return {"trades": trade_rows(read(symbol=symbol, after=after, limit=limit))}
+
+
+def _trade_summary(live: LivePipeline, _: RecentEvents, *, symbol: str | None) -> dict[str, Any]:
+    return live.pipeline.portfolio.record.summary(symbol)
+
+
+ANSWERS: Mapping[str, Callable[..., dict[str, Any]]] = {
     "aggregation": _aggregation, "attribution": _attribution, "risk": _risk, "orders": _orders, "fills": _fills,
-    "positions": _positions, "decisions": _decisions,
+    "positions": _positions, "decisions": _decisions, "performance": _performance, "trades": _trades,
+    "trade_summary": _trade_summary,
 }  # fmt: skip
 """What a pipeline can be asked."""
 
@@ -211,10 +227,10 @@ class PipelineActor:
         """See `PipelineRun.status`."""
         return self._run.status()
 
-    async def answer(self, what: str) -> dict[str, Any] | RaysignalError:
+    async def answer(self, what: str, asked: dict[str, Any]) -> dict[str, Any] | RaysignalError:
         """See `PipelineRun.answer`."""
         try:
-            return self._run.answer(what)
+            return self._run.answer(what, **asked)
         except RaysignalError as error:
             return error
 
@@ -234,7 +250,7 @@ class PipelineActor:
 class Pipelines:
     """The way to the pipelines of a service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, taken: Collection[str] = ()) -> None:
         self._actors: dict[str, DetachedActor] = {}
         folder = Path(settings.pipeline.folder)
         key = model_of(settings).key_in(os.environ)
@@ -245,20 +261,30 @@ class Pipelines:
                 raise SettingsError(
                     f"pipeline.files has two pipelines of the name {config.name!r}; expected each once"
                 )
+            if config.name in settings.reserved_names or config.name in taken:
+                raise SettingsError(
+                    f"name in {file} is {config.name!r}, which a portfolio of the service has; expected another: each "
+                    "name is one portfolio, at GET /performance/NAME"
+                )
             self._actors[config.name] = DetachedActor(
                 f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
                 str((folder / config.name).resolve()), api_key if config.decide == "review" else None,
             )  # fmt: skip
 
+    @property
+    def names(self) -> Collection[str]:
+        """Of the pipelines, and so of their portfolios."""
+        return self._actors.keys()
+
     @classmethod
-    def connect(cls, settings: Settings) -> "Pipelines":
+    def connect(cls, settings: Settings, taken: Collection[str] = ()) -> "Pipelines":
         """The pipelines that the settings name; their actors are made where there are none.
 
         Raises:
-            SettingsError: a file that is no pipeline.
+            SettingsError: a file that is no pipeline, or one with a name that is taken.
             NotFound: a file that is not there.
         """
-        pipelines = cls(settings)
+        pipelines = cls(settings, taken)
         for actor in pipelines._actors.values():
             actor.handle()
         return pipelines
@@ -267,15 +293,15 @@ class Pipelines:
         """How each stands; one that does not answer says so."""
         return list(await asyncio.gather(*(self._status(name) for name in self._actors)))
 
-    async def ask(self, name: str | None, what: str) -> dict[str, Any]:
-        """One of `ANSWERS` of a pipeline; of the only one without a name.
+    async def ask(self, name: str | None, what: str, **asked: Any) -> dict[str, Any]:
+        """One of `ANSWERS` of a pipeline, of what is asked there; of the only pipeline without a name.
 
         Raises:
             NotFound: no such pipeline, or no name where there are several.
             StoreUnavailable: it does not run, or does not answer.
         """
         name, actor = self._named(name)
-        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.answer.remote(what))
+        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.answer.remote(what, asked))
 
     async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
         """A person's order to the risk of a pipeline; raises as `ask`."""

@@ -41,7 +41,11 @@ from raysignal.engine.core.events import (
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.pipeline.aggregation import wanted_side
 from raysignal.engine.pipeline.decide import DecideStage
+from raysignal.engine.risk.breaker import RiskBreaker, TradingState
 from raysignal.runtime.pipeline_config import PipelineConfig
+
+RISK_HALTED = "risk_halted"
+"""The reason of a signal that stands because risk lets nothing be opened: a question would cost money."""
 
 _MOST_ROWS = 4_096  # candles that wait for a signal
 _CANDLE = "candle"  # the source of rows that are no signals
@@ -65,7 +69,9 @@ class MemoryAnswers:
     Args:
         decide: whose questions these are.
         decider: the agent, which has taken nothing yet.
-        asks: whether a model is asked what the gate does not decide.
+        asks: whether a model is asked what the gate does not decide; nobody is while risk is halted, since its answer
+            could change nothing but what is held.
+        breaker: of risk.
         mark_us: of which candles a symbol's price is taken.
 
     Attributes:
@@ -74,12 +80,13 @@ class MemoryAnswers:
     """
 
     def __init__(
-        self, decide: DecideStage, decider: Decider, *, asks: bool, mark_us: Mapping[str, int]
-    ) -> None:
+        self, decide: DecideStage, decider: Decider, *, asks: bool, breaker: RiskBreaker, mark_us: Mapping[str, int]
+    ) -> None:  # fmt: skip
         self.reviews: dict[int, OpenReview] = {}
         self._decide = decide
         self._decider = decider
         self.asks = asks
+        self._breaker = breaker
         self._mark_us = dict(mark_us)
         self._rows: dict[tuple[str, int], Signal] = {}  # of candles, by symbol and instant
         self._spoken: dict[
@@ -163,6 +170,13 @@ class MemoryAnswers:
         row, decider = len(begun.batch) - 1, self._decider
         if self.asks and begun.taken.questions.asked[row] and not decider.is_off:
             now, _ = decider.limit.questions_now(begun.batch.side, begun.taken.ruling.verdict, [row])
+            if now and self._breaker.trading is TradingState.HALTED:
+                decider.finish(begun)
+                return (
+                    self._said(
+                        question, None, RISK_HALTED, "signal", "no model is asked while risk is halted"
+                    ),
+                )
             if now:
                 shown = shown_of(decider.agent, begun.taken)
                 brief = brief_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown)
@@ -179,10 +193,10 @@ class MemoryAnswers:
 
     @staticmethod
     def _said(
-        question: DecisionQuestion, side: int | None, reason: Reason, by: str, explanation: str
+        question: DecisionQuestion, side: int | None, reason: str, by: str, explanation: str
     ) -> DecisionAnswer:
         return DecisionAnswer(
-            at_us=question.at_us, symbol=question.symbol, question=question.number, side=side, reason=reason.value,
+            at_us=question.at_us, symbol=question.symbol, question=question.number, side=side, reason=str(reason),
             by=by, explanation=explanation,
         )  # fmt: skip
 
@@ -190,7 +204,7 @@ class MemoryAnswers:
         """Count a model's verdict that is in time."""
         review = self.reviews.pop(answer.question, None)
         question = self._decide.open.get(answer.question)
-        if review is None or question is None or answer.at_us > question.deadline_us:
+        if review is None or question is None or not self._decide.in_time(answer):
             return
         self._decider.finish_late(review.ordinal, _verdict(answer.side, wanted_side(question.signal) or 0))
 
@@ -220,8 +234,8 @@ class MemoryAnswers:
         )  # fmt: skip
 
 
-def answers_of(config: PipelineConfig, decide: DecideStage) -> MemoryAnswers | None:
-    """Who answers in a path; None: nobody is asked.
+def answers_of(config: PipelineConfig, decide: DecideStage, breaker: RiskBreaker) -> MemoryAnswers | None:
+    """Who answers in a path with this breaker of risk; None: nobody is asked.
 
     Raises:
         SettingsError: a package is not installed.
@@ -248,6 +262,7 @@ def answers_of(config: PipelineConfig, decide: DecideStage) -> MemoryAnswers | N
         decide,
         Decider(policy, rules, breaker=BreakerRules()),
         asks=config.decide == "review",
+        breaker=breaker,
         mark_us=mark_us,
     )
 

@@ -59,14 +59,23 @@ def read_config(path: Path) -> PipelineConfig:
     if not path.is_file():
         raise NotFound(f"{path} is not there; expected a pipeline.yaml, see docs/pipeline.md")
     try:
-        said = _loaded(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except ValueError as error:
+        raise SettingsError(f"{path} is no YAML: {error}") from error
+    return config_of(text, str(path))
+
+
+def config_of(text: str, place: str) -> PipelineConfig:
+    """The configuration that a text says, which is from `place`; `SettingsError` as `read_config`."""
+    try:
+        said = _loaded(text)
     except InvalidField as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SettingsError(f"{place}: {error}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise SettingsError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{place} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(said, dict):
-        raise SettingsError(f"{path} holds {type(said).__name__}; expected name, instruments, strategies, …")
+        raise SettingsError(f"{place} holds {type(said).__name__}; expected name, instruments, strategies, …")
     try:
         return PipelineConfig(**said)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {sentences(error, PipelineConfig)}") from error
+        raise SettingsError(f"{place}: {sentences(error, PipelineConfig)}") from error

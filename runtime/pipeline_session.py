@@ -294,7 +294,7 @@ def play_recordings(
     record: Path | None = None,
     text: str = "",
     asking: Callable[[Pipeline, PathDriver], AbstractContextManager[Callable[[], None]]] = _nobody,
-) -> tuple[Pipeline, list[tuple[int, float]]]:
+) -> Pipeline:
     """Play recordings of `raysignal feed record` through a path, in the order in which their messages came.
 
     Args:
@@ -306,7 +306,7 @@ def play_recordings(
         asking: within it, what is called after each message, for who gives the driver more inputs.
 
     Returns:
-        The pipeline as it ends, and its equity whenever that changed, with the instant.
+        The pipeline as it ends.
 
     Raises:
         NotFound: a place that is not there.
@@ -330,7 +330,6 @@ def play_recordings(
             raise InvalidField(f"market of {symbol}", market, "one that the recordings are of")
     headers = [each.about for each in series]
     player = SessionPlayer(config, {symbol: instruments[symbol] for symbol in config.symbols}, {}, headers)
-    curve: list[tuple[int, float]] = []
     with ExitStack() as stack:
         writer = None
         if record is not None:
@@ -344,9 +343,7 @@ def play_recordings(
                 writer.message(number, received_ns, raw)
             player.message(number, received_ns, raw)
             after()
-            if not curve or driver.equity != curve[-1][1]:
-                curve.append((received_ns // 1000, driver.equity))
-    return player.pipeline, curve
+    return player.pipeline
 
 
 def _lines(number: int, series: Series) -> Iterator[tuple[int, int, bytes]]:

@@ -236,6 +236,11 @@ class Settings(BaseSettings):
             kind_of(value.get_secret_value())
         return value
 
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """Names of portfolios that no pipeline can have; `compare` is a path of the service."""
+        return frozenset({*self.portfolios, self.agent.portfolio, self.inference.portfolio, "compare"})
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         names = ", ".join(self.portfolios)

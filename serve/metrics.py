@@ -62,6 +62,13 @@ _GAUGES = (
     ("durable_sequence", "raysignal_journal_sequence", "The last durable journal record"),
     ("epoch", "raysignal_journal_epoch", "The epoch of the journal's writer; rises when an actor takes over"),
 )
+_FIGURES = (
+    ("equity", "raysignal_portfolio_equity", "Cash and positions at their last prices"),
+    ("total_return", "raysignal_portfolio_return", "Return since the portfolio began, a share"),
+    ("drawdown", "raysignal_portfolio_drawdown", "Loss since the highest equity, a share"),
+    ("fees", "raysignal_portfolio_fees", "Fees paid so far"),
+    ("closed_trades", "raysignal_portfolio_closed_trades", "Positions closed so far"),
+)
 
 
 def metrics_page(
@@ -69,6 +76,7 @@ def metrics_page(
     bounds_s: Sequence[float],
     agent: Mapping[str, Any] | None = None,
     feeds: Sequence[Mapping[str, Any]] = (),
+    portfolios: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
     """The page in Prometheus' text format.
 
@@ -77,6 +85,7 @@ def metrics_page(
         bounds_s: upper bounds of the commit latency buckets; the observed buckets have one more, above all.
         agent: what the agent says of itself; None: there is none, or it does not answer.
         feeds: what each live feed says of itself, see `engine.market.feed.Feed.snapshot`.
+        portfolios: the bodies of `GET /performance/{portfolio}`, those of pipelines among them.
     """
     registry = CollectorRegistry()
     registry.register(_Observed(shards, bounds_s))
@@ -84,6 +93,7 @@ def metrics_page(
         registry.register(_Agent(agent))
     if feeds:
         registry.register(FeedCollector(feeds))
+    registry.register(_Portfolios(portfolios))
     page: bytes = generate_latest(registry)
     return page
 
@@ -141,6 +151,18 @@ class _Observed(Collector):
             sum(shard["commit_s"] for shard in self._shards),
         )
         return family
+
+
+class _Portfolios(Collector):
+    def __init__(self, portfolios: Sequence[Mapping[str, Any]]) -> None:
+        self._portfolios = portfolios
+
+    def collect(self) -> Iterator[Metric]:
+        for figure, name, text in _FIGURES:
+            gauge = GaugeMetricFamily(name, text, labels=["portfolio"])
+            for standing in self._portfolios:
+                gauge.add_metric([standing["portfolio"]], standing["performance"][figure])
+            yield gauge
 
 
 class _Agent(Collector):

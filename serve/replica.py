@@ -12,7 +12,7 @@ from fastapi import Depends
 from starlette.requests import Request
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError, StaleSignal
+from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError, StaleSignal, StoreUnavailable
 from raysignal.engine.core.instants import format_instant, zone_named
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.portfolio import performance
@@ -158,7 +158,42 @@ class ReplicaState:
                 "to it",
                 field="portfolio", value=name, expected=primary,
             )  # fmt: skip
+        if self.is_pipeline(name):
+            raise Conflict(
+                f"portfolio {name!r} is a pipeline's: its own strategies trade it, and nobody posts to it",
+                field="portfolio", value=name, expected=primary,
+            )  # fmt: skip
         return name
+
+    def taking_signals(self, portfolio: str | None) -> str:
+        """The portfolio of that name, which has a history of signals; the primary one without."""
+        name = self.named(portfolio)
+        if self.is_pipeline(name):
+            raise NotFound(
+                f"portfolio {name!r} is a pipeline's and takes in no signals; what it decided is at GET /v1/decisions",
+                field="portfolio", value=name,
+            )  # fmt: skip
+        return name
+
+    def is_pipeline(self, portfolio: str) -> bool:
+        """Whether a portfolio is that of a pipeline."""
+        return self.pipelines is not None and portfolio in self.pipelines.names
+
+    async def standing(self, portfolio: str) -> dict[str, Any]:
+        """The body of `GET /performance/{portfolio}`, of a pipeline's portfolio, too."""
+        if self.pipelines is not None and self.is_pipeline(portfolio):
+            found = await self.pipelines.ask(portfolio, "performance")
+            del found["pipeline"]
+            return found
+        return (await self.portfolios.standing(portfolio)).as_dict()
+
+    async def standings(self) -> list[dict[str, Any]]:
+        """Those of all portfolios, by name; without those of pipelines that do not run."""
+        found = [standing.as_dict() for standing in await self.portfolios.standings()]
+        for name in () if self.pipelines is None else self.pipelines.names:
+            with suppress(StoreUnavailable):
+                found.append(await self.standing(name))
+        return sorted(found, key=lambda each: str(each["portfolio"]))
 
     def asked_agent(self) -> "Agent":
         """The agent; `NotFound` where there is none."""
@@ -206,6 +241,13 @@ class ReplicaState:
                     )
                     return max(0, primary.count - enhanced.count)
         return None
+
+    async def standings_at_once(self) -> list[dict[str, Any]]:
+        """The portfolios for the metrics; none where they do not answer at once."""
+        with suppress(RaysignalError, TimeoutError):
+            async with asyncio.timeout(_METRICS_PATIENCE_S):
+                return await self.standings()
+        return []
 
     async def feed_statuses(self) -> list[dict[str, Any]]:
         """What every feed says of itself; what does not answer says so."""

@@ -262,7 +262,12 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
         stop.check()
         agent = Agent.connect(settings, os.environ)
         feeds = connect_feeds(settings)
-        pipelines = connect_pipelines(settings)
+        taken: list[str] = []
+        if settings.pipeline.files:
+            with stop.interruptible():
+                asyncio.run(desk.ready(within_s=None))
+                taken = [standing.portfolio for standing in asyncio.run(desk.standings())]
+        pipelines = connect_pipelines(settings, taken)
         models = ModelSignals.connect(settings)
         # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
         with suppress(TimeoutError, RayActorError):

@@ -212,8 +212,8 @@ class Settler:
             action: int8[n].
             price: float64[n].
             terms: what the signals say beside their action, and the ranges of their bars.
-            bar: bool[n], which rows a horizon in bars counts; others are of the bar before. None: all, as it is under
-                fill `next`.
+            bar: bool[n], which rows a horizon in bars counts, and under fill `next` fill what was asked for before;
+                others are of the bar before. None: all.
         """
         # Copies: a batch may lie in memory that cannot be written, which would be another type to compile for.
         rows = (
@@ -230,7 +230,7 @@ class Settler:
             np.empty((0, len(TERMS))) if told.values is None else np.array(told.values, np.float64),
             *(np.empty(0) if one is None else np.array(one, np.float64) for one in (told.high, told.low)),
         )
-        counted = np.ones(n, np.bool_) if bar is None or self._fill_next else np.array(bar, np.bool_)
+        counted = np.ones(n, np.bool_) if bar is None else np.array(bar, np.bool_)
         careful = self._policy.has_bracket or told.values is not None or bool(self._brackets.any())
         settled = _feed(
             *rows, *said, policy_vector(self._policy), careful, _KINDS.index(horizon.kind), horizon.bars,
@@ -261,12 +261,13 @@ class Settler:
 
 
 _NONE = -1
-# A symbol's queue: its first and its last place, rows so far, the action of the last one.
-_HEAD, _TAIL, _ROWS, _LAST_ACTION, _QUEUE = range(5)
+# A symbol's queue: its first and its last place, bars so far, the last action, whether rows came since the last bar.
+_HEAD, _TAIL, _ROWS, _LAST_ACTION, _BETWEEN, _QUEUE = range(6)
 # A place: the signal's ordinal, instant, action and number within its symbol, when it was entered, how a row of its own
 # instant ended it.
 _ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _ENDED, _NEXT, _WAITING = range(8)
 _IN_BARS, _IN_TIME, _IN_CLOSE = range(3)
+_EXPIRED = 3  # before it could be filled
 _BY_SIDE, _BY_BRACKET = 1, 2  # the latter at the price that stands for the bracket's next stop then
 
 
@@ -313,19 +314,26 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         high, low = reach(at, highs, lows, row)
         number = queue[_ROWS] if bar[row] else queue[_ROWS] - 1
         tail = queue[_TAIL]
-        late: Any = _NONE  # what expired before this row, at which it would be filled
-        if fill_next and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
-            waiting[tail, _ENTERED] = now
-            entry_price[tail] = at
-            if careful:
-                if now >= brackets[tail, held.NEXT_EXPIRES] > 0.0:
-                    late = tail
-                _begin(waiting[tail, _SIDE], at, policy, brackets[tail])
+        if fill_next and bar[row] and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
+            # Mostly the last one alone is filled here; several, where some were asked for between two bars.
+            place = tail if queue[_BETWEEN] == 0 else queue[_HEAD]
+            while place != _NONE:
+                if waiting[place, _NUMBER] == number - 1:
+                    waiting[place, _ENTERED] = now
+                    entry_price[place] = at
+                    if careful:
+                        if now >= brackets[place, held.NEXT_EXPIRES] > 0.0:
+                            waiting[place, _ENDED] = _EXPIRED
+                        _begin(waiting[place, _SIDE], at, policy, brackets[place])
+                place = waiting[place, _NEXT]
+            queue[_BETWEEN] = 0
         told: Any = np.int64(action[row])
         if told != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[by.MIN_CONFIDENCE]:
             told = np.int64(0)
-        # What ends the followed side of a `close`: this row's action, or under `next` the one before it.
-        ends = queue[_LAST_ACTION] if fill_next else told
+        # What ends the followed side of a `close`: this row's action, or under `next` the one before its bar.
+        ends = told
+        if fill_next:
+            ends = queue[_LAST_ACTION] if bar[row] else 0
         _end_within(kind, waiting, queue, now, ends)
         place, before = queue[_HEAD], _NONE
         while place != _NONE:
@@ -334,6 +342,8 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             left = at
             over = False
             same_instant = now == signal[_DECIDED]  # what a signal was worth is known in a later one
+            filled = not fill_next or signal[_NUMBER] < number
+            expired = signal[_ENDED] == _EXPIRED
             if careful and signal[_ENDED] == _BY_BRACKET:
                 over, left = not same_instant, brackets[place, held.NEXT_STOP]
             elif careful and signal[_NUMBER] + fill_next < number:
@@ -345,7 +355,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
                         signal[_ENDED], brackets[place, held.NEXT_STOP] = _BY_BRACKET, level
                 else:
                     over, left = True, level
-            if over or same_instant:
+            if over or same_instant or not filled:
                 pass
             elif kind == _IN_BARS:
                 over = number - signal[_NUMBER] >= bars + fill_next
@@ -353,14 +363,14 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
                 over = now - signal[_ENTERED] >= time_us
             else:
                 over = signal[_SIDE] == -ends or ends == CLOSE or signal[_ENDED] == _BY_SIDE
-            if over and place != late:
+            if over and not expired:
                 whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
                 whole[2, settled], whole[3, settled] = signal[_DECIDED], now
                 whole[4, settled] = max(1, number - signal[_NUMBER])
                 side[settled] = signal[_SIDE]
                 move_bps[settled] = (left / entry_price[place] - 1.0) * 1e4
                 settled += 1
-            if over or place == late:
+            if over or expired:
                 if before == _NONE:
                     queue[_HEAD] = following
                 else:
@@ -398,6 +408,8 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             else:
                 waiting[queue[_TAIL], _NEXT] = place
             queue[_TAIL] = place
-        queue[_LAST_ACTION] = told
+        if bar[row] or told != 0:
+            queue[_LAST_ACTION] = told
+        queue[_BETWEEN] = queue[_BETWEEN] | (0 if bar[row] else 1)
         queue[_ROWS] = number + 1
     return settled

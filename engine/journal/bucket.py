@@ -221,7 +221,10 @@ class Bucket:
             try:
                 return call()
             except NoCredentialsError as error:
-                raise self._refused(key, error) from error
+                raise StoreUnavailable(
+                    f"s3://{self.name}/{self.prefix}{key} was not asked for: there are no credentials; expected "
+                    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or a role of this machine"
+                ) from error
             except ClientError as error:
                 if _status(error) not in _PATIENT_STATUS:
                     raise

@@ -37,8 +37,8 @@ def run_backtest(
     strategies: StrategyStage,
     series: Sequence[CandleSeries],
     after: Callable[[], None] = lambda: None,
-) -> list[tuple[int, float]]:
-    """Play `series`, merged by time, shorter candles first; the equity after each instant, with its stamp.
+) -> None:
+    """Play `series`, merged by time, shorter candles first.
 
     Args:
         driver: of the path, with `strategies` in it.
@@ -46,16 +46,10 @@ def run_backtest(
         series: of every symbol and length that a strategy sees.
         after: called after each candle, for who gives the driver more inputs.
     """
-    curve: list[tuple[int, float]] = []
-    last_us = 0
     for candle in merged(series, strategies.prepare):
-        if candle.at_us != last_us and last_us:
-            curve.append((last_us, driver.equity))
-        last_us = candle.at_us
         driver.take(candle)
         after()
     driver.settle()
-    return [*curve, (last_us, driver.equity)] if last_us else curve
 
 
 def merged(series: Sequence[CandleSeries], prepare: Callable[[str, int, Bars], None]) -> Iterator[Candle]:

@@ -43,6 +43,11 @@ class DecideStage:
         """Questions that can still be answered, by their number."""
         return MappingProxyType(self._open)
 
+    def in_time(self, answer: DecisionAnswer) -> bool:
+        """Whether an answer counts: its question is open, and its deadline is not over."""
+        question = self._open.get(answer.question)
+        return question is not None and answer.at_us <= question.deadline_us
+
     def on(
         self, event: AggregatedSignal | Candle | DecisionAnswer
     ) -> Sequence[DecisionQuestion | PositionDecision]:
@@ -72,7 +77,7 @@ class DecideStage:
         return question
 
     def _answered(self, answer: DecisionAnswer) -> Sequence[PositionDecision]:
-        question = self._open.get(answer.question)
+        question, late = self._open.get(answer.question), not self.in_time(answer)
         if question is None:
             return ()
         self._open = {
@@ -80,7 +85,6 @@ class DecideStage:
             for number, each in self._open.items()
             if each.symbol != question.symbol or number > answer.question
         }
-        late = answer.at_us > question.deadline_us
         asked = wanted_side(question.signal) or 0
         side = asked if late or answer.side is None else answer.side
         reason = NO_ANSWER if late and answer.by != NOBODY else answer.reason

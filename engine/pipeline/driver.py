@@ -39,7 +39,6 @@ class PathDriver:
         market: how the venue sees candles, where nothing else is known of the market.
 
     Attributes:
-        max_drawdown: the largest loss since the highest equity so far, as a share of that.
         sends: whether orders go to the venue; not while a session is played whose fills are known (`facts`).
     """
 
@@ -53,18 +52,11 @@ class PathDriver:
         self.log = log
         self.sends = True
         self._market = market if venue is not None else None
-        self.max_drawdown = 0.0
-        self._peak = portfolio.equity
 
     @property
     def idle(self) -> bool:
         """Whether no order is under way at the venue."""
         return self._venue is None or self._venue.idle
-
-    @property
-    def equity(self) -> float:
-        """Of the portfolio, open positions at their last prices."""
-        return self._portfolio.equity
 
     def take(self, event: Any) -> None:
         """An input of the path."""
@@ -139,9 +131,6 @@ class PathDriver:
     def _follow(self, made: Sequence[Any]) -> None:
         for event in made:
             self.log.output(event)
-        equity = self._portfolio.equity
-        self._peak = max(self._peak, equity)
-        self.max_drawdown = max(self.max_drawdown, 1.0 - equity / self._peak)
         if self._venue is None:
             return
         for event in made:

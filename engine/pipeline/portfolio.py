@@ -1,10 +1,12 @@
 """What a portfolio of the path holds and is worth.
 
 `KernelPortfolio` fills decisions itself, by the kernel, as the service's portfolios and the sweeps do.
-`VenuePortfolio` books what a venue filled, at its prices and fees. Either is the one P&L of its portfolio.
+`VenuePortfolio` books what a venue filled, at its prices and fees. Either is the one P&L of its portfolio, and tells a
+`FillLedger` of it, which has its figures and trades.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -13,10 +15,11 @@ import numpy as np
 
 from raysignal.engine.core.amounts import ZERO, minus, product, total
 from raysignal.engine.core.events import Candle, OrderFill, RiskOutcome, RiskVerdict
-from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SIZE, TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.fill_ledger import BookedFill, FillLedger
 from raysignal.engine.portfolio.ledger import Ledger
 
 _MOST_ROWS = 4096  # of prices that wait for the ledger
@@ -60,6 +63,7 @@ class KernelPortfolio:
     def __init__(self, policy: Policy, symbols: Sequence[str], *, mark_us: Mapping[str, int]) -> None:
         """`mark_us`: of which candles a symbol's price is taken."""
         self.policy = policy
+        self.record = FillLedger(policy, tuple(symbols))
         self.ledger = Ledger(policy)
         self.ledger.ensure_symbols(len(symbols))
         self.cash = self.equity = policy.initial_cash
@@ -85,6 +89,7 @@ class KernelPortfolio:
             return ()
         symbol, price = event.symbol, event.close
         self.prices[symbol] = price, event.at_us
+        self.record.mark(event.at_us, symbol, price, event.high, event.low)
         self._rows.append((event.at_us, self._code[symbol], price, event.high, event.low))
         held = self.positions.get(symbol)
         if (
@@ -148,21 +153,14 @@ class KernelPortfolio:
     ) -> Sequence[OrderFill]:
         self.cash, self.equity = float(self.ledger.account[at.CASH]), float(self.ledger.account[at.EQUITY])
         fills = []
-        for row in np.flatnonzero(done.fill_quantity).tolist():
+        for row in np.flatnonzero(~np.isnan(done.fill_price)).tolist():
             symbol = self._symbols[codes[row]]
             own = verdict is not None and row == len(stamps) - 1 and self.policy.fill == "signal"
             cause = verdict if own else self._waiting.get(symbol)
-            quantity = float(done.fill_quantity[row])
-            self._ordinal += 1
-            fills.append(
-                OrderFill(
-                    at_us=stamps[row], symbol=symbol, ordinal=self._ordinal,
-                    client_id="" if cause is None else cause.decision.identity,
-                    side=1 if quantity > 0 else -1, quantity=repr(abs(quantity)),
-                    price=repr(float(done.fill_price[row])), fee=repr(float(done.fee[row])),
-                    decided_price=float(done.fill_price[row]) if cause is None else cause.decision.price,
-                )
-            )  # fmt: skip
+            fills += [
+                self._fill(stamps[row], symbol, fill, None if fill.closed_by else cause)
+                for fill in _parts(done, row, self.positions.get(symbol, 0.0))
+            ]
         for code in codes:
             self._waiting.pop(self._symbols[code], None)
         if verdict is not None and self.policy.fill == "next":
@@ -172,6 +170,19 @@ class KernelPortfolio:
             symbol: quantity for symbol, quantity in zip(self._symbols, held, strict=True) if quantity
         }
         return fills
+
+    def _fill(self, at_us: int, symbol: str, fill: BookedFill, cause: RiskVerdict | None) -> OrderFill:
+        """Note of a fill, and say it; `cause`: what it was for, None: a bracket's."""
+        self._ordinal += 1
+        event = OrderFill(
+            at_us=at_us, symbol=symbol, ordinal=self._ordinal,
+            client_id="" if cause is None else cause.decision.identity,
+            side=1 if fill.quantity > 0 else -1, quantity=repr(abs(fill.quantity)), price=repr(fill.price),
+            fee=repr(fill.fee), decided_price=fill.price if cause is None else cause.decision.price,
+        )  # fmt: skip
+        booked = replace(fill, slippage=slippage(event), order=event.client_id)
+        self.record.fill(at_us, symbol, booked)
+        return event
 
     def _size(self, verdict: RiskVerdict) -> float:
         """The share of equity of an opening; less than asked for where risk reduced it."""
@@ -195,12 +206,14 @@ class VenuePortfolio:
 
     expected: Mapping[str, float] = MappingProxyType({})
 
-    def __init__(self, initial_cash: float, *, mark_us: Mapping[str, int]) -> None:
-        self.cash = self.equity = initial_cash
+    def __init__(self, policy: Policy, *, mark_us: Mapping[str, int]) -> None:
+        """`policy`: its cash and calendar; `mark_us`: of which candles a symbol's price is taken, by symbol."""
+        self.record = FillLedger(policy, tuple(mark_us))
+        self.cash = self.equity = policy.initial_cash
         self.positions: dict[str, float] = {}
         self.prices: dict[str, tuple[float, int]] = {}
         self._mark_us = dict(mark_us)
-        self._cash = Decimal(repr(initial_cash))
+        self._cash = Decimal(repr(policy.initial_cash))
         self._held: dict[str, Decimal] = {}
 
     def on(self, event: Candle | OrderFill) -> Sequence[Any]:
@@ -209,6 +222,7 @@ class VenuePortfolio:
         if isinstance(event, Candle):
             if event.interval_us == self._mark_us[symbol]:
                 self.prices[symbol] = event.close, event.at_us
+                self.record.mark(event.at_us, symbol, event.close, event.high, event.low)
         else:
             price, quantity = Decimal(event.price), Decimal(event.quantity)
             signed = product(Decimal(event.side), quantity)
@@ -218,8 +232,38 @@ class VenuePortfolio:
             self.cash = float(self._cash)
             self.positions = {name: float(each) for name, each in self._held.items() if each}
             self.prices.setdefault(symbol, (float(price), event.at_us))
+            booked = BookedFill(
+                float(signed),
+                float(price),
+                float(event.fee),
+                float(held),
+                self.cash,
+                slippage(event),
+                event.client_id,
+            )
+            self.record.fill(event.at_us, symbol, booked)
         if self.positions:
             self.equity = self.cash + sum(q * self.prices[name][0] for name, q in self.positions.items())
         else:
             self.equity = self.cash
         return ()
+
+
+def slippage(fill: OrderFill) -> float:
+    """What a fill cost against the price that was decided at, in money; below 0: what it brought."""
+    return fill.side * (float(fill.price) - fill.decided_price) * float(fill.quantity)
+
+
+def _parts(done: LedgerRows, row: int, before: float) -> list[BookedFill]:
+    """The fills of a row of the kernel: one, or that of a bracket and, at another price, that of an order after it."""
+    quantity, price, fee = float(done.fill_quantity[row]), float(done.fill_price[row]), float(done.fee[row])
+    after, cash, exit_price = float(done.position[row]), float(done.cash[row]), float(done.exit_price[row])
+    closed_by = CloseReason(int(done.closed_by[row]))
+    if not closed_by or not after:
+        return [BookedFill(quantity, price, fee, after, cash, 0.0, "", closed_by)]
+    closing, opening = abs(before) * exit_price, abs(after) * price
+    paid = fee * opening / (closing + opening)
+    return [
+        BookedFill(-before, exit_price, fee - paid, 0.0, cash + after * price + paid, 0.0, "", closed_by),
+        BookedFill(after, price, paid, after, cash, 0.0, ""),
+    ]

@@ -17,6 +17,7 @@ from raysignal.engine.core.events import (
 )
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.pipeline.aggregation import wanted_side
+from raysignal.engine.pipeline.portfolio import slippage
 
 KEPT = 1_000
 
@@ -134,5 +135,5 @@ def _fill(fill: OrderFill) -> dict[str, Any]:
         "client_id": fill.client_id, "ordinal": fill.ordinal, "at": format_instant(fill.at_us), "symbol": fill.symbol,
         "side": "BUY" if fill.side > 0 else "SELL", "quantity": fill.quantity, "price": fill.price, "fee": fill.fee,
         "decided_price": fill.decided_price,
-        "slippage": fill.side * (float(fill.price) - fill.decided_price) * float(fill.quantity),
+        "slippage": slippage(fill),
     }  # fmt: skip

@@ -1,6 +1,6 @@
 """Risk on the path: a decision is judged with the portfolio as it stands, and every mark moves the breaker."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -26,11 +26,17 @@ class RiskGate:
     A halt that flattens says so as decisions of its own, at every mark until nothing is held.
     """
 
-    def __init__(self, stage: RiskStage, portfolio: Holding, *, fills_itself: bool = False) -> None:
-        """`fills_itself`: the portfolio has no venue, so what risk allows is an order at once."""
+    def __init__(
+        self, stage: RiskStage, portfolio: Holding, in_time: Callable[[DecisionAnswer], bool], *,
+        fills_itself: bool = False,
+    ) -> None:  # fmt: skip
+        """`in_time`: whether an answer counts, `DecideStage.in_time`; `fills_itself`: the portfolio has no venue, so
+        what risk allows is an order at once.
+        """
         self.stage = stage
         self._fills_itself = fills_itself
         self._portfolio = portfolio
+        self._in_time = in_time
         self._number = 0
         self._verdicts: dict[str, RiskVerdict] = {}
         self._expected: dict[str, float] = {}  # where orders that are under way lead, by symbol
@@ -59,7 +65,7 @@ class RiskGate:
         elif isinstance(event, OrderEnded):
             self._expected.pop(event.symbol, None)
         elif isinstance(event, DecisionAnswer):
-            if event.by != NOBODY:
+            if event.by != NOBODY and self._in_time(event):
                 self.stage.count_model(event.at_us)
         elif self.stage.breaker.command(event):
             return self._closings(event.at_us)

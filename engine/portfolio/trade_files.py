@@ -102,24 +102,24 @@ class TradeReader:
         """Closed trades in the order in which they closed, at most `limit`: those closed behind row `after`."""
         found: list[pa.Table] = []
         for trades in self._closed():
-            found.append(_fitting(trades, "exit_ordinal", symbol, after))
+            found.append(fitting(trades, "exit_ordinal", symbol, after))
             if limit is not None and sum(map(len, found)) >= limit:
                 break
-        return _joined(found).slice(0, limit)
+        return joined([TRADES.empty_table(), *found]).slice(0, limit)
 
     def open(self, *, symbol: str | None = None, after: int = -1, limit: int | None = None) -> pa.Table:
         """Open trades in the order in which they were opened, at their last prices: those opened behind row `after`."""
         fold, _ = self._fold(_cover(self.blobs, self.portfolio))
-        return _fitting(fold.open(), "entry_ordinal", symbol, after).slice(0, limit)
+        return fitting(fold.open(), "entry_ordinal", symbol, after).slice(0, limit)
 
     def summary(self, symbol: str | None = None) -> dict[str, Any]:
         """What the trades come to, see `trade_summary`."""
         covered = _cover(self.blobs, self.portfolio)  # once: files come while one reads
         fold, fresh = self._fold(covered)
-        trades = [*self._written(covered), *fresh]
+        trades = [TRADES.empty_table(), *self._written(covered), *fresh]
         return trade_summary(
-            _joined([_fitting(each, "exit_ordinal", symbol, -1) for each in trades]),
-            _fitting(fold.open(), "entry_ordinal", symbol, -1),
+            joined([fitting(each, "exit_ordinal", symbol, -1) for each in trades]),
+            fitting(fold.open(), "entry_ordinal", symbol, -1),
         )
 
     def _closed(self) -> Iterator[pa.Table]:
@@ -146,14 +146,15 @@ class TradeReader:
         return fold, closed
 
 
-def _fitting(trades: pa.Table, ordinal: str, symbol: str | None, after: int) -> pa.Table:
+def fitting(trades: pa.Table, ordinal: str, symbol: str | None, after: int) -> pa.Table:
+    """The trades of a symbol, if one is named, whose row of that kind is behind row `after`."""
     fitting = trades.filter(pc.greater(trades[ordinal], after))
     return only_symbol(fitting, symbol)
 
 
-def _joined(trades: Iterable[pa.Table]) -> pa.Table:
-    """As one table, of columns in one piece."""
-    return pa.concat_tables([TRADES.empty_table(), *trades]).unify_dictionaries().combine_chunks()
+def joined(trades: Iterable[pa.Table]) -> pa.Table:
+    """As one table, of columns in one piece; at least one."""
+    return pa.concat_tables(trades).unify_dictionaries().combine_chunks()
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

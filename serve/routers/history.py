@@ -28,7 +28,7 @@ router = APIRouter(responses=problem_responses(404, 503))
 async def get_history(asked: Annotated[HistoryParameters, Query()], replica: State, line: Line) -> Any:
     zone = replica.reading().zone
     wanted = HistoryQuery(
-        replica.named(asked.portfolio),
+        replica.taking_signals(asked.portfolio),
         start_us=None if asked.start is None else parse_instant(asked.start, zone, field="from"),
         end_us=None if asked.end is None else parse_instant(asked.end, zone, field="to"),
         action=Action[asked.action] if asked.action else None,
@@ -58,7 +58,7 @@ async def get_decision(
     replica: State,
     line: Line,
 ) -> Any:
-    portfolio = replica.named(asked.portfolio)
+    portfolio = replica.taking_signals(asked.portfolio)
     line |= {"portfolio": portfolio} | ids_shown([signal_id])
     found = await replica.portfolios.find(portfolio, signal_id)
     features = found.batch.signal(0).features

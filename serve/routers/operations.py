@@ -38,7 +38,11 @@ async def get_readyz(replica: State) -> Any:
 
 @router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
 async def get_metrics(replica: State) -> Response:
-    shards, agent, feeds = await asyncio.gather(
-        replica.portfolios.observe(), replica.agent_status(), replica.feed_statuses()
+    shards, agent, feeds, portfolios = await asyncio.gather(
+        replica.portfolios.observe(),
+        replica.agent_status(),
+        replica.feed_statuses(),
+        replica.standings_at_once(),
     )
-    return Response(metrics_page(shards, COMMIT_BUCKETS_S, agent, feeds), media_type=CONTENT_TYPE)
+    page = metrics_page(shards, COMMIT_BUCKETS_S, agent, feeds, portfolios)
+    return Response(page, media_type=CONTENT_TYPE)

@@ -37,7 +37,7 @@ NewPortfolio = Annotated[Name, Path(description="its name", openapi_examples={"o
 
 @router.get("/portfolios", summary="Every portfolio", response_model=PortfoliosBody)
 async def get_portfolios(replica: State) -> Any:
-    return {"portfolios": [standing.as_dict() for standing in await replica.portfolios.standings()]}
+    return {"portfolios": await replica.standings()}
 
 
 @router.put(
@@ -114,4 +114,4 @@ async def get_compare(replica: State) -> Any:
 )
 async def get_performance_of(portfolio: NamedPortfolio, replica: State, line: Line) -> Any:
     line["portfolio"] = portfolio
-    return (await replica.portfolios.standing(portfolio)).as_dict()
+    return await replica.standing(portfolio)

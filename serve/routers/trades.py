@@ -34,13 +34,11 @@ async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State,
     wanted = TradeQuery(replica.named(asked.portfolio), asked.status, asked.symbol)
     after = wanted.after(asked.cursor)
     line["portfolio"] = wanted.portfolio
-    reader = await _reader(replica, wanted.portfolio)
-    read = reader.closed if asked.status == "closed" else reader.open
-    trades = await asyncio.to_thread(read, symbol=asked.symbol, after=after, limit=asked.limit + 1)
+    trades = await _trades(replica, wanted, after, asked.limit + 1)
     key = "exit_ordinal" if asked.status == "closed" else "entry_ordinal"
-    shown = trades.slice(0, asked.limit)
-    cursor = wanted.cursor(shown[key][-1].as_py()) if len(trades) > len(shown) else None
-    return {"portfolio": wanted.portfolio, "trades": trade_rows(shown), "cursor": cursor}
+    shown = trades[: asked.limit]
+    cursor = wanted.cursor(shown[-1][key]) if len(trades) > len(shown) else None
+    return {"portfolio": wanted.portfolio, "trades": shown, "cursor": cursor}
 
 
 @router.get(
@@ -50,8 +48,24 @@ async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State,
 )
 async def get_trade_summary(asked: Annotated[TradesOfParameters, Query()], replica: State, line: Line) -> Any:
     portfolio = line["portfolio"] = replica.named(asked.portfolio)
+    if replica.is_pipeline(portfolio):
+        found = await replica.asked_pipelines().ask(portfolio, "trade_summary", symbol=asked.symbol)
+        del found["pipeline"]
+        return {"portfolio": portfolio} | found
     reader = await _reader(replica, portfolio)
     return {"portfolio": portfolio} | await asyncio.to_thread(reader.summary, asked.symbol)
+
+
+async def _trades(replica: ReplicaState, wanted: TradeQuery, after: int, limit: int) -> list[dict[str, Any]]:
+    if replica.is_pipeline(wanted.portfolio):
+        found = await replica.asked_pipelines().ask(
+            wanted.portfolio, "trades", status=wanted.status, symbol=wanted.symbol, after=after, limit=limit
+        )
+        rows: list[dict[str, Any]] = found["trades"]
+        return rows
+    reader = await _reader(replica, wanted.portfolio)
+    read = reader.closed if wanted.status == "closed" else reader.open
+    return trade_rows(await asyncio.to_thread(read, symbol=wanted.symbol, after=after, limit=limit))
 
 
 async def _reader(replica: ReplicaState, portfolio: str) -> TradeReader:

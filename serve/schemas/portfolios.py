@@ -101,7 +101,10 @@ class PerformanceBody(Shown):
 
 
 class StandingBody(Shown):
-    """A portfolio as it stands, after journal record `sequence`, which is durable."""
+    """A portfolio as it stands, after journal record `sequence`, which is durable.
+
+    Of a pipeline's portfolio, `signals` and `sequence` count its prices and fills.
+    """
 
     portfolio: PortfolioName
     policy: PolicyBody

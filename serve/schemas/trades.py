@@ -22,6 +22,12 @@ class TradeBody(Shown):
     exit_time: Instant | None
     exit_price: float | None
     fees: float
+    slippage: Annotated[
+        float | None,
+        Field(
+            description="of a pipeline: what fills cost against the prices decided at, in money; else null"
+        ),
+    ] = None
     pnl: Annotated[float, Field(description="after all fees")]
     trade_return: Annotated[Share, Field(alias="return", description="P&L on quantity * entry price")]
     bars: Annotated[int, Field(ge=0, description="rows of the symbol after the opening one")]

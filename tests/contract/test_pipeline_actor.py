@@ -41,12 +41,16 @@ class OnePipeline(Pipelines):
         super().__init__(Settings())
         self._here = run
 
+    @property
+    def names(self) -> list[str]:
+        return ["live"]
+
     async def statuses(self) -> list[dict[str, Any]]:
         return [self._here.status()]
 
-    async def ask(self, name: str | None, what: str) -> dict[str, Any]:
+    async def ask(self, name: str | None, what: str, **asked: Any) -> dict[str, Any]:
         self._check(name)
-        return {"pipeline": "live"} | self._here.answer(what)
+        return {"pipeline": "live"} | self._here.answer(what, **asked)
 
     async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
         self._check(name)
@@ -77,6 +81,36 @@ async def running(settings: Settings, folder: Path, config: str = CONFIG) -> Asy
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def performance_is_that_of_the_fills(http: httpx.AsyncClient) -> None:
+    """One P&L: the pages of portfolios show the pipeline's under its name."""
+    await answer(http, "/v1/trades?portfolio=live", lambda found: found["trades"])
+    found = (await http.get("/performance/live")).json()
+    assert (found["portfolio"], found["symbols"], found["policy"]["fee_bps"]) == ("live", ["BTC"], 2.0)
+    figures = found["performance"]
+    assert figures["realised_pnl"] + figures["unrealised_pnl"] == pytest.approx(
+        figures["equity"] - 10_000.0, abs=1e-6
+    )
+    listed = {each["portfolio"] for each in (await http.get("/portfolios")).json()["portfolios"]}
+    assert {"baseline", "live"} <= listed
+    (trade,) = (await http.get("/v1/trades?portfolio=live&limit=1")).json()["trades"]
+    assert (trade["symbol"], trade["status"]) == ("BTC", "closed")
+    assert isinstance(trade["slippage"], float)
+    orders = (await http.get("/v1/orders")).json()["orders"]
+    assert trade["entry_signal_id"] in {order["client_id"] for order in orders}
+    summary = (await http.get("/v1/trades/summary?portfolio=live")).json()
+    assert summary["trades"] >= 1
+    assert summary["last"][0]["status"] == "closed"
+    assert 'raysignal_portfolio_equity{portfolio="live"}' in (await http.get("/metrics")).text
+    for path in ("/signal?portfolio=live", "/portfolios/live"):
+        send = http.put if path.startswith("/portfolios") else http.post
+        refused = await send(path, json={})
+        assert (refused.status_code, refused.json()["field"]) == (409, "portfolio"), refused.text
+        assert "a pipeline's" in refused.json()["detail"]
+    history = await http.get("/history?portfolio=live")
+    assert history.status_code == 404
+    assert "GET /v1/decisions" in history.json()["detail"]
+
+
 async def answer(
     http: httpx.AsyncClient, path: str, until: Callable[[dict[str, Any]], Any]
 ) -> dict[str, Any]:
@@ -105,6 +139,7 @@ async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path)
             assert weights["symbol"] == "BTC"
             earned = (await http.get("/v1/attribution")).json()["strategies"]
             assert {each["strategy"] for each in earned} <= {"cross"}
+            await performance_is_that_of_the_fills(http)
             halted = await http.post(
                 "/v1/risk/halt", json={"who": "kim", "reason": "the venue is odd", "flatten": True}
             )
@@ -261,5 +296,11 @@ def test_files_that_are_no_pipelines_are_refused_before_anything_starts(tmp_path
         Pipelines(Settings(pipeline={"files": [str(tmp_path / "none.yaml")]}))
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(CONFIG, encoding="utf-8")
+    for name in ("baseline", "enhanced", "model", "compare", "swing"):
+        (tmp_path / "taken.yaml").write_text(CONFIG.replace("name: live", f"name: {name}"), "utf-8")
+        with pytest.raises(
+            SettingsError, match=f"is '{name}', which a portfolio of the service has; expected another"
+        ):
+            Pipelines(Settings(pipeline={"files": [str(tmp_path / "taken.yaml")]}), ["swing"])
     with pytest.raises(SettingsError, match="two pipelines of the name 'live'"):
         Pipelines(Settings(pipeline={"files": [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]}))

@@ -1,6 +1,7 @@
 """The event-driven backtest against the vectorised one: where fills are the kernel's, the same trades, one by one."""
 
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.pipeline.portfolio import KernelPortfolio
 from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.strategy import Bars
 from tests.support.effort import examples
@@ -82,6 +84,25 @@ def test_backtest_fills_what_the_kernel_fills_on_the_whole_array(
     assert isinstance(portfolio, KernelPortfolio)
     assert portfolio.ledger.equity == pytest.approx(ledger.equity, rel=1e-12)
     assert portfolio.equity == pytest.approx(ledger.equity, rel=1e-12)
+
+    # Booked fill by fill, its figures are those of the kernel.
+    status = portfolio.record.status("test")
+    own, whole = (Performance.of(each, ledger.policy).as_dict() for each in (status.account, ledger.account))
+    for figures in (own, whole):
+        del figures["signals"], figures["signal_return"]  # a fill is a row of its own
+        figures |= {f"hold {name}": value for name, value in figures.pop("buy_and_hold").items()}
+    trades = figures_that_count(own), figures_that_count(whole)
+    assert trades[0] == pytest.approx(trades[1], rel=1e-9, abs=1e-9)
+    assert own["calendar"] == whole["calendar"]
+
+
+def figures_that_count(figures: dict[str, Any]) -> dict[str, float]:
+    """Those that are defined, without how many orders executed: a bracket and an order that meet one row are two."""
+    return {
+        name: value
+        for name, value in figures.items()
+        if value is not None and name not in {"calendar", "trades"}
+    }
 
 
 def merged(fills: list[Fill]) -> list[float]:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from raysignal.agents.inference.strategy import ModelStrategy
-from raysignal.engine.core.errors import InvalidField, SettingsError, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, SettingsError, StoreUnavailable, UnreadableInput
 from raysignal.engine.core.events import Candle, StrategySignal
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
@@ -146,6 +146,18 @@ def test_what_cannot_be_a_strategy_is_refused_by_name(
     model = str(write_model(tmp_path, recurrent(), **({"bar": "1m"} | members)))
     with pytest.raises(InvalidField, match=said):
         ModelStrategy.of({"model": model} | parameters, "1m", MINUTE_US)
+
+
+def test_a_model_in_s3_without_credentials_says_which_settings_bring_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    with pytest.raises(StoreUnavailable, match=r"no credentials; expected AWS_ACCESS_KEY_ID and AWS_SECRET"):
+        ModelStrategy.of({"model": "s3://nowhere/model"}, "1m", MINUTE_US)
 
 
 def test_a_pipeline_file_with_a_bad_model_is_refused_as_a_whole(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from raysignal.cli.pipeline_figures import EventCounts, figures_of
 from raysignal.engine.core.errors import Fenced, InvalidField, NotFound, SettingsError, UnreadableInput
 from raysignal.engine.core.events import (
     Alarm,
@@ -30,6 +31,7 @@ from raysignal.engine.core.events import (
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
+from raysignal.engine.pipeline.portfolio import slippage
 from raysignal.engine.pipeline.session import (
     ParityCheck,
     SessionLock,
@@ -262,16 +264,30 @@ def test_prices_that_no_paper_exchange_can_write_are_refused() -> None:
 
 
 @pytest.mark.parametrize("venue", ["none", "paper"])
-def test_driver_knows_the_largest_drawdown(venue: str) -> None:
-    config, instruments = config_of(venue={"kind": venue}), {"BTC": file_instrument("BTC")}
-    pipeline = build(config, instruments)
-    driver = PathDriver(
-        pipeline.path, pipeline.portfolio, pipeline.venue, log=Events(), market=candle_market(config, instruments)
-    )  # fmt: skip
-    curve = run_backtest(driver, pipeline.strategies, [CandleSeries("BTC", MINUTE_US, walk(2, 400))])
-    equity = np.array([10_000.0, *(worth for _, worth in curve)])
-    assert driver.max_drawdown > 0.001
-    assert driver.max_drawdown == pytest.approx(np.max(1 - equity / np.maximum.accumulate(equity)), abs=1e-3)
+def test_performance_is_that_of_the_fills(venue: str) -> None:
+    config = config_of(venue={"kind": venue, "fee_bps": 7.0} if venue == "paper" else {"kind": venue})
+    pipeline, events = played(config, walk(2, 400))
+    fills = events.of(OrderFill)
+    cash = 10_000.0 - sum(
+        fill.side * float(fill.quantity) * float(fill.price) + float(fill.fee) for fill in fills
+    )
+    found = pipeline.status().as_dict()["performance"]
+    assert len(fills) > 10
+    assert found["cash"] == pytest.approx(cash, rel=1e-9)
+    assert found["equity"] == pytest.approx(pipeline.portfolio.equity, rel=1e-9)
+    assert found["fees"] == pytest.approx(sum(float(fill.fee) for fill in fills), rel=1e-9)
+    assert found["closed_trades"] == len(events.of(TradeAttribution))
+    trades = pipeline.portfolio.record.summary()
+    earned = sum(each["contribution"] for each in pipeline.earnings())
+    assert trades["pnl"] == pytest.approx(earned, abs=1e-6)
+    assert found["realised_pnl"] == pytest.approx(trades["pnl"], rel=1e-9)
+    closed = pipeline.portfolio.record.closed()
+    slipped = sum(closed["slippage"].to_pylist()) + sum(
+        pipeline.portfolio.record.open()["slippage"].to_pylist()
+    )
+    assert slipped == pytest.approx(sum(slippage(fill) for fill in fills), rel=1e-9, abs=1e-9)
+    assert pipeline.portfolio.record.slippage == pytest.approx(slipped, rel=1e-9, abs=1e-9)
+    assert figures_of(pipeline, EventCounts())["performance"] == found
 
 
 def test_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import yaml
@@ -315,12 +316,16 @@ class Live:
     def ask(self) -> DecisionQuestion:
         """Play candles until a model is to be asked."""
         while not self.answers.reviews:
-            candle = next(self._candles)
-            self.now_us = candle.at_us
-            self.driver.take(candle)
+            self.play()
         question: DecisionQuestion = self.events.of(DecisionQuestion)[-1]
         self.asker.output(question)
         return question
+
+    def play(self) -> None:
+        """The next candle."""
+        candle = next(self._candles)
+        self.now_us = candle.at_us
+        self.driver.take(candle)
 
     @property
     def decision(self) -> PositionDecision:
@@ -499,6 +504,64 @@ def test_model_that_is_away_is_stale_for_risk_and_nothing_is_opened() -> None:
         )
     )  # fmt: skip
     assert any("stale_model_s" in reason for each in live.events.of(RiskVerdict) for reason in each.reasons)
+
+
+async def test_answer_of_a_model_that_comes_too_late_does_not_make_it_fresh_for_risk(
+    server: GeminiServer,
+) -> None:
+    live = Live(None, REVIEW + "risk: {stale_model_s: 60}\n")
+    question = live.ask()
+    by_model = DecisionAnswer(
+        at_us=question.deadline_us + 1, symbol="BTC", question=question.number, side=None, reason="model_answered",
+        by="model",
+    )  # fmt: skip
+    live.driver.take(by_model)
+    assert any("stale_model_s" in reason for reason in live.events.of(RiskVerdict)[-1].reasons)
+    live.driver.take(msgspec.structs.replace(by_model, at_us=question.at_us))  # it is answered already
+    again = live.ask()
+    live.driver.take(msgspec.structs.replace(by_model, at_us=again.at_us, question=again.number))
+    assert not any("stale_model_s" in reason for reason in live.events.of(RiskVerdict)[-1].reasons)
+
+
+def test_nobody_is_asked_while_risk_is_halted() -> None:
+    live = Live(None)
+    question = live.ask()
+    live.driver.take(
+        DecisionAnswer(
+            at_us=question.at_us, symbol="BTC", question=question.number, side=None, reason="x", by="nobody"
+        )
+    )
+    halt = Command(at_us=live.now_us, symbol="", command=CommandKind.HALT, who="kim", reason="odd")
+    live.driver.take(halt)
+    while len(live.events.of(DecisionQuestion)) < 8:
+        live.play()
+        assert not live.answers.reviews
+    said = [each for each in live.events.of(DecisionAnswer) if each.question > question.number]
+    assert {(each.by, each.reason, each.side) for each in said} == {("signal", "risk_halted", None)}
+    live.driver.take(msgspec.structs.replace(halt, command=CommandKind.RESET))
+    assert live.ask().number == 9
+
+
+@pytest.mark.parametrize("asked", [1, 2, 3])
+@pytest.mark.parametrize("horizon", ["5b", "5m"])
+def test_horizon_of_what_is_filled_at_the_next_candle_begins_there(asked: int, horizon: str) -> None:
+    config = of_memory(horizon=horizon).model_copy(update={"portfolio": FREE | {"fill": "next"}})
+    pipeline = build(config, {"BTC": file_instrument("BTC")})
+    answers, decide = pipeline.answers, pipeline.path.readers[AggregatedSignal][0]
+    assert answers is not None
+    settled = []
+    for minute in range(1, 12):
+        answers.on(minute_after(0, 100.0 + minute, minutes=minute))
+        for place in range(asked):  # at the candle, and soon after it
+            for question in decide.on(said(minute * MINUTE_US + place, 100.0 + minute)):
+                answers.on(question)
+        settled.append(answers.status()["settled"])
+    memory = answers._decider.agent.memory
+    moves = memory.move_bps[~np.isnan(memory.move_bps)]
+    # From the candle after the question's to the fifth after that one.
+    expected = [(5.0 / (101.0 + minute)) * 1e4 for minute in range(1, 6) for _ in range(asked)]
+    assert settled == [0] * 6 + [asked * minute for minute in range(1, 6)]
+    assert moves.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("asked", [1, 2, 3])

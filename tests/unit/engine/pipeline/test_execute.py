@@ -164,7 +164,7 @@ def candle(close: float, at_us: int = 10, interval_us: int = 60) -> Candle:
 
 
 def test_venue_portfolio_books_the_venues_prices_and_fees() -> None:
-    portfolio = VenuePortfolio(1_000.0, mark_us={"BTC": 60})
+    portfolio = VenuePortfolio(Policy(initial_cash=1_000.0), mark_us={"BTC": 60})
     (order,) = stage().on(verdict(2.0))
     portfolio.on(fill(order, "2", price="100.5", fee="0.3"))
     assert portfolio.cash == 1_000 - 201 - 0.3
