@@ -7,12 +7,12 @@ plays what is there and goes on; what can heal is begun anew after a while.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 from ray.exceptions import RayError
@@ -23,7 +23,9 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import SystemClock
+from raysignal.engine.pipeline.portfolio import VenuePortfolio
 from raysignal.engine.pipeline.recent import RecentEvents
+from raysignal.engine.pipeline.session_messages import SessionMessages, SessionTail
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.portfolio.trade_summary import trade_rows
 from raysignal.runtime.advisers import own_adviser
@@ -34,9 +36,12 @@ from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.model_asker import Advise
 from raysignal.runtime.pipeline_file import config_of, read_config
 from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
+from raysignal.runtime.pipeline_session import Both
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from raysignal.runtime.venue_feeds import json_lines
+
+T = TypeVar("T")
 
 _PATIENCE_S = 10.0
 _ANSWER_S = 10.0
@@ -83,6 +88,9 @@ class PipelineRun:
         self._live: LivePipeline | None = None
         self._trouble = "it has not begun yet"
         self._recent = RecentEvents()
+        self._messages: SessionMessages | None = None
+        self._kept = 0
+        self._news = asyncio.Event()
         self._log = json_lines(f"pipeline:{self.config.name}")
 
     async def run(self) -> None:
@@ -91,13 +99,17 @@ class PipelineRun:
         while True:
             began = time.monotonic()
             try:
-                self._recent = RecentEvents()
+                self._messages = SessionMessages(
+                    self.config.name, self._folder, self._portfolio(), self._news.set
+                )
+                self._recent = RecentEvents(self._messages.tell)
                 async with live_pipeline(
-                    self.config, self._text, self._folder, log=self._recent,
+                    self.config, self._text, self._folder, log=Both(self._recent, self._messages),
                     hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
                     advise=self._advise, portfolios=self._portfolios, raw=self._settings.pipeline.raw,
                 ) as live:  # fmt: skip
-                    self._live, self._trouble = live, ""
+                    self._live, self._trouble, self._kept = live, "", 0
+                    self._news.set()
                     self._log.info("pipeline_began", resumed=live.resumed)
                     await live.run()
             except (RaysignalError, OSError) as error:
@@ -110,6 +122,34 @@ class PipelineRun:
             finally:
                 self._live = None
             await asyncio.sleep(backoff.failed(time.monotonic() - began))
+
+    async def tail(self, first: int | None, limit: int, wait_s: float) -> SessionTail:
+        """Messages of its session from a place on, waited for; none: where it stands.
+
+        They are in the session, whatever becomes of this machine, before anybody is told.
+
+        Raises:
+            StoreUnavailable: it does not run.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while self._live is None or (first is not None and first >= self._told().end):
+                    self._news.clear()
+                    await self._news.wait()
+        live, told = self._running(), self._told()
+        if self._kept < told.end:
+            live.keep()
+            self._kept = told.end
+        return SessionTail(told.shard, told.end, () if first is None else told.read(first, limit))
+
+    def _told(self) -> SessionMessages:
+        assert self._messages is not None
+        return self._messages
+
+    def _portfolio(self) -> VenuePortfolio:
+        """That of the path as it begins, for what is told of it."""
+        marks = {symbol: self.config.intervals_us(symbol)[0] for symbol in self.config.symbols}
+        return VenuePortfolio(self.config.policy.initial_cash, mark_us=marks)
 
     def status(self) -> dict[str, Any]:
         """How it stands."""
@@ -234,6 +274,13 @@ class PipelineActor:
         except RaysignalError as error:
             return error
 
+    async def tail(self, first: int | None, limit: int, wait_s: float) -> SessionTail | RaysignalError:
+        """See `PipelineRun.tail`."""
+        try:
+            return await self._run.tail(first, limit, wait_s)
+        except RaysignalError as error:
+            return error
+
     async def command(self, kind: str, who: str, reason: str) -> dict[str, Any] | RaysignalError:
         """See `PipelineRun.command`."""
         try:
@@ -310,6 +357,16 @@ class Pipelines:
             actor, lambda handle: handle.command.remote(kind, who, reason)
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of all pipelines."""
+        return tuple(self._actors)
+
+    async def tail(self, name: str, first: int | None, limit: int, wait_s: float) -> SessionTail:
+        """See `PipelineRun.tail`; raises as `ask`."""
+        _, actor = self._named(name)
+        return await self._asked(actor, lambda handle: handle.tail.remote(first, limit, wait_s), wait_s)
+
     async def stop(self) -> None:
         """End every pipeline; sessions are on disk."""
         for actor in self._actors.values():
@@ -335,5 +392,9 @@ class Pipelines:
         return name, self._actors[name]
 
     @staticmethod
-    async def _asked(actor: DetachedActor, call: Callable[[Any], Any]) -> dict[str, Any]:
-        return await actor.ask(call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable, answer_s=_ANSWER_S)
+    async def _asked(
+        actor: DetachedActor, call: Callable[[Any], Awaitable[T | RaysignalError]], wait_s: float = 0.0
+    ) -> T:
+        return await actor.ask(
+            call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable, answer_s=_ANSWER_S + wait_s
+        )

@@ -137,7 +137,7 @@ class LivePipeline:
                     and signal.action is not Action.HOLD
                 ):
                     self.driver.take(_posted(strategy, signal, ordinal, self.clock.now_ns() // 1000))
-            self._keep()
+            self.keep()
 
     async def _backfill(self, backfill: CandleBackfill) -> None:
         self.driver.take(backfill)
@@ -146,9 +146,9 @@ class LivePipeline:
         """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
         check_command(command)
         self.driver.take(command)
-        self._keep()
+        self.keep()
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
         """What was told is in the session, whatever becomes of this machine."""
         if self.writer is not None:
             self.writer.flush(durable=True)

@@ -10,6 +10,7 @@ are what another `Stream` needs to go on behind the last one.
 import asyncio
 import base64
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from raysignal.runtime.service_client import ServiceError
 
 _SILENT_S = 45.0
 """Without a heartbeat for so long, the connection is taken for broken."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 5.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 _FINAL = frozenset({4400, 4401, 4429})
 """Codes of a socket that was closed for what this client did."""
 _REFUSED = frozenset({401, 403, 404, 422})
@@ -85,7 +86,7 @@ class Stream:
                 trouble = error
             if time.monotonic() - alive_s > self._patience_s:
                 raise ServiceError(f"{self._address} does not answer for {self._patience_s:g} s: {trouble}")
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - many come back at once: not in step
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -119,32 +120,32 @@ class Stream:
     def _taken(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """The message, unless it came before; `position` moves on."""
         sequence: Any = message.get("sequence")
-        if "epoch" not in message:  # about a row
-            shard = str(message["shard"])
-            if isinstance(self.position, dict):
-                if sequence <= self.position.get(shard, 0):
+        if "epoch" not in message:  # one that is resumed
+            shard, known = str(message["shard"]), _by_shard(self.position)
+            if self.position is not None:
+                if sequence <= known.get(shard, 0):
                     return None
-                self.position = {**self.position, shard: sequence}
-            elif isinstance(self.position, int):
-                if sequence <= self.position:
-                    return None
-                self.position = sequence
+                self.position = _shown({**known, shard: sequence})
             return message
         self.epoch = message["epoch"] or self.epoch
         if message["type"] in {"subscribed", "resumed", "too_old", "other_epoch"}:
             self.position = message["since"]
         elif sequence is not None:
-            self.position = _further(self.position, sequence)
+            # It may tell of less than has come meanwhile.
+            known, told = _by_shard(self.position), _by_shard(sequence)
+            self.position = _shown(
+                {shard: max(known.get(shard, 0), told.get(shard, 0)) for shard in known | told}
+            )
         return message
 
 
-def _further(position: Any, sequence: Any) -> Any:
-    """The later of two, in each shard: a message that is only sent live may tell of less than has come meanwhile."""
-    if isinstance(position, int) and isinstance(sequence, int):
-        return max(position, sequence)
-    if isinstance(position, dict) and isinstance(sequence, dict):
-        return {shard: max(value, position.get(shard, 0)) for shard, value in sequence.items()}
-    return sequence
+def _by_shard(position: Any) -> dict[str, int]:
+    """A sequence is of the shard 0, where there is no other."""
+    return {"0": position} if isinstance(position, int) else dict(position or {})
+
+
+def _shown(by_shard: dict[str, int]) -> int | dict[str, int]:
+    return by_shard["0"] if by_shard.keys() == {"0"} else by_shard
 
 
 def _refusal(error: Any) -> str | None:

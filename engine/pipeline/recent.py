@@ -1,6 +1,7 @@
 """What a path did lately, for those who ask: decisions and by whom, orders, fills, verdicts of risk, alarms."""
 
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from raysignal.engine.core.events import (
@@ -25,11 +26,15 @@ KEPT = 1_000
 class RecentEvents:
     """An `EventLog` of the last `KEPT` of each, as plain values with instants in ISO 8601.
 
+    Args:
+        told: called with each decision, fill, verdict and alarm as it comes, and what it is.
+
     Attributes:
         reasons: of all decisions, how often.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str, dict[str, Any]], None] | None = None) -> None:
+        self._told = told
         self.decisions: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.reasons: Counter[str] = Counter()
         self._questions: dict[int, DecisionQuestion] = {}
@@ -60,7 +65,7 @@ class RecentEvents:
                 del self._orders[next(iter(self._orders))]
             self._orders[event.client_id] = _order(event)
         elif isinstance(event, OrderFill):
-            self.fills.append(_fill(event))
+            self._keep(self.fills, "fill", _fill(event))
             order = self._orders.get(event.client_id)
             if order is not None:
                 order["fills"] += 1
@@ -69,20 +74,20 @@ class RecentEvents:
             if order is not None:
                 order |= {"state": event.state, "reason": event.reason, "ended": format_instant(event.at_us)}
         elif isinstance(event, Alarm):
-            self.alarms.append(
+            self._keep(
+                self.alarms, "alarm",
                 {
-                    "at": format_instant(event.at_us),
-                    "symbol": event.symbol,
-                    "code": event.code,
+                    "at": format_instant(event.at_us), "symbol": event.symbol, "code": event.code,
                     "message": event.message,
-                }
-            )
+                },
+            )  # fmt: skip
         elif isinstance(event, RiskVerdict) and event.outcome is not RiskOutcome.ALLOW:
-            self.verdicts.append(
+            self._keep(
+                self.verdicts, "verdict",
                 {
                     "at": format_instant(event.at_us), "symbol": event.symbol, "outcome": event.outcome.value,
                     "target": event.target, "reasons": list(event.reasons),
-                }
+                },
             )  # fmt: skip
 
     def _decided(self, event: DecisionQuestion | DecisionAnswer | PositionDecision) -> None:
@@ -95,11 +100,17 @@ class RecentEvents:
             if question is not None:
                 self._answers.append((question, event))
         elif event.number < 0:
-            self.decisions.append(_decision(event, None))
+            self._keep(self.decisions, "decision", _decision(event, None))
         elif event.number > self._decisions:  # not one that waited for an order, and is said again
             self._decisions = event.number
             self.reasons[event.reason] += 1
-            self.decisions.append(_decision(event, self._answers.popleft() if self._answers else None))
+            answered = self._answers.popleft() if self._answers else None
+            self._keep(self.decisions, "decision", _decision(event, answered))
+
+    def _keep(self, kept: deque[dict[str, Any]], what: str, values: dict[str, Any]) -> None:
+        kept.append(values)
+        if self._told is not None:
+            self._told(what, values)
 
 
 def _decision(

@@ -21,6 +21,8 @@ from raysignal.engine.core.terms import TERMS
 from raysignal.engine.portfolio.receipts import closed_of, fill_of, outcome_of
 from raysignal.engine.portfolio.stream_rows import StreamRows
 
+Shard = int | str
+"""A shard of the store by its number, or the session of a pipeline by its name in the stream."""
 ROW_MESSAGES = ("signal", "decision", "fill", "position_update")
 """The types of messages about rows, in their order."""
 _ACTIONS = {action.value: action.name for action in Action}
@@ -38,11 +40,17 @@ class StreamMessage(NamedTuple):
     """
 
     sequence: int | None
-    shard: int
+    shard: Shard
     kind: str
     symbol: str | None
     portfolio: str | None
     text: str
+
+    @classmethod
+    def of_text(cls, text: str) -> "StreamMessage":
+        """One of a pipeline's session; where portfolios are named, it counts as one by the pipeline's name."""
+        told = orjson.loads(text)
+        return cls(told["sequence"], told["shard"], told["type"], told["symbol"], told["pipeline"], text)
 
 
 def sequence_of(number: int, place: int) -> int:

@@ -80,6 +80,7 @@ def build_stream(
             "downscale_delay_s": _NEVER_S,
         },
         ray_actor_options={"num_cpus": 0},
+        health_check_period_s=1.0,  # how soon a replica that was killed is missed: its clients wait for the next one
         graceful_shutdown_timeout_s=1,
         graceful_shutdown_wait_loop_s=0.1,
         logging_config={"enable_access_log": False, "log_level": "WARNING"},

@@ -7,18 +7,17 @@ client is sent something.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
 
-from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.errors import NotFound, RaysignalError
 from raysignal.engine.core.instants import format_instant
-from raysignal.engine.portfolio.stream_messages import StreamMessage, sequence_of
-from raysignal.engine.portfolio.stream_rows import StreamRows
+from raysignal.engine.portfolio.stream_messages import Shard, StreamMessage, row_of, sequence_of
 from raysignal.runtime.setting_areas import StreamSettings
-from raysignal.serve.stream.log import StreamLog, StreamSource
+from raysignal.serve.stream.log import PAGE_ROWS, StreamLog, StreamSource, pipeline_of
 from raysignal.serve.stream.recent import RecentMessages
 from raysignal.serve.stream.session import StreamSession, error_fields
 from raysignal.serve.stream.subscription import Cursor, shown_cursor
@@ -29,7 +28,8 @@ _ROWS_AT_ONCE = 512
 _WAIT_S = 20.0
 _AGAIN_S = 0.5
 _TICK_S = 1.0
-_END = 2**60
+_FIRST_S = 2.0
+"""How long a pipeline may take to answer before the first clients are served; later it joins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class LiveSource(StreamSource, Protocol):
         """Keep what this replica has counted, for whoever reads the metrics."""
 
     async def states(self) -> Sequence["LiveState"]:
-        """What is told whenever it changed: what live feeds see, and what pipelines may trade."""
+        """What is told whenever it changed: what live feeds see."""
 
 
 class StreamHub:
@@ -123,9 +123,14 @@ class StreamHub:
             if not self.sessions:
                 await self._end()
 
-    async def rows(self, shard: int) -> int:
-        """How many rows a shard has by now."""
-        return (await self._source.tail(shard, _END, 1, 0.0)).end
+    def is_over(self, shard: Shard) -> bool:
+        """Whether it is the session of a pipeline that is gone, or writes another one by now."""
+        if isinstance(shard, int) or shard in self.recent.heads:
+            return False
+        name = pipeline_of(shard)
+        return name not in self._source.pipelines or any(
+            isinstance(each, str) and pipeline_of(each) == name for each in self.recent.heads
+        )
 
     def publish(self, messages: Sequence[StreamMessage]) -> None:
         """Hand messages to all clients."""
@@ -181,13 +186,14 @@ class StreamHub:
     async def _begin(self) -> None:
         """Follow the shards from now on."""
         self.epoch = await self._source.epoch()
-        shards = range(self._source.shards)
-        ends = await asyncio.gather(*(self.rows(shard) for shard in shards))
         self.recent = RecentMessages(self.settings.recent_bytes)
-        for shard, end in zip(shards, ends, strict=True):
-            self.recent.begin(shard, sequence_of(end, -1))
+        await asyncio.gather(
+            *(self._begin_shard(shard) for shard in range(self._source.shards)),
+            *(self._join(name, _FIRST_S) for name in self._source.pipelines),
+        )
         self._beat_at, self._told = self.clock(), {}
-        self._tasks = [asyncio.create_task(self._follow(shard, end)) for shard, end in enumerate(ends)]
+        self._tasks = [asyncio.create_task(self._follow(shard)) for shard in range(self._source.shards)]
+        self._tasks += [asyncio.create_task(self._follow_pipeline(name)) for name in self._source.pipelines]
         self._tasks.append(asyncio.create_task(self._tick_on()))
         for task in self._tasks:
             task.add_done_callback(self._failed)
@@ -210,31 +216,71 @@ class StreamHub:
             task.cancel()
         await self._report()
 
-    async def _follow(self, shard: int, row: int) -> None:
-        """Publish the messages of a shard from a row on, until cancelled."""
+    async def _begin_shard(self, shard: Shard) -> None:
+        """Follow a shard, with its last messages at hand: who comes back after a moment reads them in place."""
+        end = await self.log.end(shard)
+        first = row = max(0, (end // PAGE_ROWS - 1) * PAGE_ROWS)
+        messages: list[StreamMessage] = []
+        try:
+            while row < end:
+                page = await self.log.read(shard, row, PAGE_ROWS)
+                messages += page.messages
+                row = page.end
+        except NotFound:  # they were removed from the store
+            first, row, messages = end, end, []
+        self.recent.begin(shard, sequence_of(first, -1))
+        self.recent.add(messages)
+        self.recent.heads[shard] = sequence_of(row, -1)
+
+    async def _join(self, pipeline: str, wait_s: float) -> Shard | None:
+        """The session that a pipeline writes, which is followed from then on; None: it does not run."""
+        try:
+            async with asyncio.timeout(2 * wait_s):
+                shard = (await self._source.session(pipeline, None, 0, wait_s)).shard
+                if shard in self.recent.heads:
+                    return shard
+                await self._begin_shard(shard)
+        except (RaysignalError, TimeoutError):
+            return None
+        for other in [each for each in self.recent.heads if isinstance(each, str) and each != shard]:
+            if pipeline_of(other) == pipeline:
+                del self.recent.heads[other]
+        for session in self.sessions:
+            session.follow(shard, self.recent.heads[shard])
+        self.publish([self.live_message("heartbeat")])
+        return shard
+
+    async def _follow_pipeline(self, name: str) -> None:
+        """Publish what a pipeline does, whenever it runs, until cancelled."""
+        while True:
+            shard = await self._join(name, _WAIT_S)
+            if shard is not None:
+                with suppress(RaysignalError):
+                    while True:
+                        await self._publish_next(shard)
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _follow(self, shard: Shard) -> None:
+        """Publish the messages of a shard of the store, until cancelled."""
         while True:
             try:
-                tail = await self._source.tail(shard, row, _ROWS_AT_ONCE, _WAIT_S)
-                if row < tail.begins:  # they went to the history before they were seen here
-                    end = min(row + _ROWS_AT_ONCE, tail.begins)
-                    parts = await self._source.history(shard, row, end - row, tail.begins)
-                elif tail.parts:
-                    end = tail.parts[-1].end
-                    parts = [StreamRows.of_tail(part) for part in tail.parts]
-                else:
-                    continue
-                messages = await self.log.messages(shard, parts)
+                await self._publish_next(shard)
             except RaysignalError as error:
                 if self._trouble != str(error):
                     self._trouble = str(error)
                     self.publish([self.live_message("error", shard=shard, **error_fields(error))])
                 await asyncio.sleep(_AGAIN_S)
-                continue
-            self._trouble = None
-            row = end
-            self.publish(messages)
-            self.recent.heads[shard] = sequence_of(row, -1)
-            self._traded.update((part.portfolio, shard) for part in parts)
+            else:
+                self._trouble = None
+
+    async def _publish_next(self, shard: Shard) -> None:
+        """The next messages of a shard, waited for; raises as `StreamLog.read`."""
+        page = await self.log.read(shard, row_of(self.recent.heads[shard]), _ROWS_AT_ONCE, _WAIT_S)
+        if page.end > page.first:
+            self.publish(page.messages)
+            self.recent.heads[shard] = sequence_of(page.end, -1)
+        if isinstance(shard, int):
+            self._traded.update({each.portfolio: shard for each in page.messages if each.portfolio})
 
     async def _tick_on(self) -> None:
         while True:

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from raysignal.engine.portfolio.stream_messages import StreamMessage
+from raysignal.engine.portfolio.stream_messages import Shard, StreamMessage
 from raysignal.serve.stream.subscription import Cursor
 
 _KEPT = 0.75
@@ -28,15 +28,15 @@ class RecentMessages:
         self._bytes = 0
         self._base = 0
         self._whole_after: Cursor = {}
-        self._sequences: dict[int, list[int]] = {}
-        self._places: dict[int, list[int]] = {}
+        self._sequences: dict[Shard, list[int]] = {}
+        self._places: dict[Shard, list[int]] = {}
 
     @property
     def end(self) -> int:
         """The place behind the last message."""
         return self._base + len(self._messages)
 
-    def begin(self, shard: int, head: int) -> None:
+    def begin(self, shard: Shard, head: int) -> None:
         """Messages of a shard come behind this sequence."""
         self.heads[shard] = self._whole_after[shard] = head
         self._sequences[shard], self._places[shard] = [], []
@@ -55,16 +55,16 @@ class RecentMessages:
         if self._bytes - begins > self._most_bytes:
             self._forget(bisect_right(self._ends, self._bytes - int(self._most_bytes * _KEPT)))
 
-    def holds(self, shard: int, sequence: int) -> bool:
-        """Whether all messages of a shard behind that sequence are here."""
-        return sequence >= self._whole_after[shard]
+    def holds(self, shard: Shard, sequence: int) -> bool:
+        """Whether all messages of a shard behind that sequence are here; of one that is not followed: there is none."""
+        return sequence >= self._whole_after.get(shard, 0)
 
     def place_of(self, cursor: Cursor) -> int:
         """Where a client that has all up to its cursor reads on."""
         places = [self.end]
         for shard, sequence in cursor.items():
-            at = bisect_right(self._sequences[shard], sequence)
-            places += self._places[shard][at : at + 1]
+            at = bisect_right(self._sequences.get(shard, ()), sequence)
+            places += self._places.get(shard, [])[at : at + 1]
         return min(places)
 
     def from_place(self, place: int, most: int) -> list[StreamMessage] | None:

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raysignal.engine.core.errors import InvalidField, RaysignalError
-from raysignal.engine.portfolio.stream_messages import StreamMessage, row_of, sequence_of
+from raysignal.engine.portfolio.stream_messages import Shard, StreamMessage, row_of, sequence_of
 from raysignal.serve.stream.log import StreamPage
 from raysignal.serve.stream.subscription import Cursor, StreamSubscription, shown_cursor
 
@@ -45,10 +45,11 @@ class StreamSession:
         self.closed = asyncio.Event()
         self._hub = hub
         self._place: int | None = hub.recent.end
-        self._page: tuple[int, StreamPage] | None = None
+        self._page: tuple[Shard, StreamPage] | None = None
         self._replies: deque[StreamMessage] = deque()
         self._wake = asyncio.Event()
         self._asked = 0
+        self._resumes = False
 
     @property
     def bytes_behind(self) -> int:
@@ -91,11 +92,27 @@ class StreamSession:
             await self._check_not_ahead(cursor)
         self._hub.counts[answer] += 1
         self.subscription, self._page = subscription, None
+        self._resumes = cursor is not None
         if cursor is None:
             self.cursor, self._place = dict(self._hub.recent.heads), self._hub.recent.end
         else:
-            self.cursor, self._place = cursor, None
+            self.cursor, self._place = dict.fromkeys(self._hub.recent.heads, 0) | cursor, None
         self.reply(answer, since=shown_cursor(self.cursor))
+        for shard in [each for each in self.cursor if self._hub.is_over(each)]:
+            self._drop(shard)
+
+    def follow(self, shard: Shard, head: int) -> None:
+        """A session of a pipeline is followed from now on; whoever resumes and does not name it is sent all of it."""
+        for other in [each for each in self.cursor if self._hub.is_over(each)]:
+            self._drop(other)
+        self.cursor.setdefault(shard, 0 if self._resumes else head)
+        if self.cursor[shard] < head:
+            self._place = None
+
+    def _drop(self, shard: Shard) -> None:
+        """Say that nothing more can be sent of a shard."""
+        missed = self.cursor.pop(shard)
+        self._too_old(shard, missed)
 
     def reply(self, kind: str, **values: Any) -> None:
         """Send it a message of its own, before all that follows."""
@@ -140,12 +157,13 @@ class StreamSession:
     def _is_next(self, message: StreamMessage) -> bool:
         """Whether a recent message is one that it does not have and wants."""
         if message.sequence is not None:
-            if message.sequence <= self.cursor[message.shard]:
+            known = self.cursor.get(message.shard)
+            if known is None or message.sequence <= known:
                 return False
             self.cursor[message.shard] = message.sequence
         return self.subscription.wants(message)
 
-    async def _catch_up(self, shard: int) -> Sequence[StreamMessage]:
+    async def _catch_up(self, shard: Shard) -> Sequence[StreamMessage]:
         """The next messages before the recent ones."""
         await asyncio.sleep(
             0
@@ -180,19 +198,23 @@ class StreamSession:
         if at == len(page.chunks) or sequence >= page.chunks[at].first:
             return None
         chunk = page.chunks[at]
-        return StreamMessage(chunk.last, self._page[0] if self._page else 0, LINES, None, None, chunk.text)
+        return StreamMessage(chunk.last, 0, LINES, None, None, chunk.text)
 
-    def _skip(self, shard: int, begins: int) -> None:
+    def _skip(self, shard: Shard, begins: int) -> None:
         """Go on with the first row that the store still has, and say so."""
         missed = self.cursor[shard]
         self.cursor[shard] = sequence_of(begins, -1)
+        self._too_old(shard, missed)
+
+    def _too_old(self, shard: Shard, missed: int) -> None:
         self._hub.counts["too_old"] += 1
         self.reply("too_old", shard=shard, missed_from=missed, since=shown_cursor(self.cursor))
 
     async def _check_not_ahead(self, cursor: Cursor) -> None:
+        heads = self._hub.recent.heads
         for shard, sequence in cursor.items():
-            if sequence > self._hub.recent.heads[shard]:
-                head = sequence_of(await self._hub.rows(shard), -1)
+            if shard in heads and sequence > heads[shard]:
+                head = sequence_of(await self._hub.log.end(shard), -1)
                 if sequence > head:
                     raise InvalidField(
                         "since",

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError, StoreUnavailable
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.layout import owner, store_epoch
+from raysignal.engine.pipeline.session_messages import SessionTail
 from raysignal.engine.portfolio.stream_history import ShardHistory
 from raysignal.engine.portfolio.stream_rows import ShardTail, StreamRows
 from raysignal.serve.stream.hub import LiveState
@@ -44,6 +45,7 @@ class ServiceSource:
         pipelines: "Pipelines | None" = None,
     ) -> None:
         self.shards = shards
+        self.pipelines: Sequence[str] = () if pipelines is None else pipelines.names
         self._name = name
         self._reported: tuple[float, Mapping[str, int]] = (0.0, {})
         self._portfolios = portfolios
@@ -71,6 +73,12 @@ class ServiceSource:
         """That of a portfolio."""
         return (await self._portfolios.standing(portfolio)).policy
 
+    async def session(self, pipeline: str, first: int | None, limit: int, wait_s: float) -> SessionTail:
+        """See `runtime.pipeline_actors.PipelineRun.tail`."""
+        if self._pipelines is None:
+            raise StoreUnavailable(f"there is no pipeline {pipeline}")
+        return await self._pipelines.tail(pipeline, first, limit, wait_s)
+
     async def performance(self, portfolio: str) -> dict[str, Any]:
         """The body of `GET /performance/{portfolio}`."""
         return (await self._portfolios.standing(portfolio)).as_dict()
@@ -85,7 +93,7 @@ class ServiceSource:
                 await self._portfolios.note_stream(self._name, dict(counts))
 
     async def states(self) -> Sequence[LiveState]:
-        """What every feed says of each of its symbols, and every pipeline of its risk."""
+        """What every feed says of each of its symbols."""
         found: list[LiveState] = []
         if self._feeds is not None:
             for status in await self._feeds.statuses():
@@ -95,18 +103,4 @@ class ServiceSource:
                         **{name: seen[name] for name in _OF_A_MARKET},
                     }  # fmt: skip
                     found.append(LiveState("market_update", f"{status['name']} {symbol}", symbol, values))
-        if self._pipelines is not None:
-            for status in await self._pipelines.statuses():
-                with suppress(RaysignalError):  # one that does not run says nothing new
-                    risk = await self._pipelines.ask(status["name"], "risk")
-                    found.append(LiveState("risk", status["name"], None, _risk(risk)))
         return found
-
-
-def _risk(risk: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a pipeline's risk is told: not its equity, which changes all the time."""
-    told = {name: risk[name] for name in ("pipeline", "state", "flatten", "who", "reason", "since")}
-    return told | {
-        "verdict": risk["verdicts"][-1] if risk["verdicts"] else None,
-        "alarm": risk["alarms"][-1] if risk["alarms"] else None,
-    }

@@ -1,5 +1,6 @@
 """What a client of the broadcast asks for: which messages, and from where on. Of a query and of its own messages."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,16 +9,21 @@ from urllib.parse import parse_qsl
 import orjson
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput, shorten
-from raysignal.engine.portfolio.stream_messages import ROW_MESSAGES, StreamMessage
+from raysignal.engine.portfolio.stream_messages import ROW_MESSAGES, Shard, StreamMessage
 
-LIVE_MESSAGES = ("market_update", "performance", "risk", "heartbeat", "error")
+LASTING_MESSAGES = (*ROW_MESSAGES, "risk")
+"""The types of messages with a sequence of their own."""
+LIVE_MESSAGES = ("market_update", "performance", "heartbeat", "error")
 """The types of messages that are only sent live."""
-KINDS = (*ROW_MESSAGES, *LIVE_MESSAGES)
+KINDS = (*LASTING_MESSAGES, *LIVE_MESSAGES)
 _ALWAYS = frozenset({"heartbeat", "error"})
 _MOST_NAMES = 1000
 _MOST_SEQUENCE = 2**53
+_A_CURSOR = 'a sequence from 0 on, or one a shard as in {"0": 17}'
 
-Cursor = dict[int, int]
+_SESSION = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\.[0-9a-f]{1,16}")
+
+Cursor = dict[Shard, int]
 """By shard the last sequence that a client has."""
 
 
@@ -35,7 +41,7 @@ class StreamSubscription:
     types: frozenset[str] | None = None
     symbols: frozenset[str] | None = None
     portfolios: frozenset[str] | None = None
-    since: int | Mapping[int, int] | None = None
+    since: int | Mapping[Shard, int] | None = None
     epoch: str | None = None
     lines: bool = False
 
@@ -93,15 +99,18 @@ class StreamSubscription:
 
     @property
     def all_rows(self) -> bool:
-        """Whether every message about rows is wanted."""
+        """Whether every message with a sequence is wanted."""
         return (
             self.symbols is None
             and self.portfolios is None
-            and (self.types is None or self.types.issuperset(ROW_MESSAGES))
+            and (self.types is None or self.types.issuperset(LASTING_MESSAGES))
         )
 
     def cursor(self, shards: int) -> Cursor | None:
-        """`since` by shard; a shard that it does not name is sent whole. None: from now on.
+        """`since` by shard; a shard of the store that it does not name is sent whole. None: from now on.
+
+        Args:
+            shards: of the store; sessions of pipelines are as they are named.
 
         Raises:
             InvalidField: a number where there are several shards, or a shard that there is not.
@@ -117,18 +126,16 @@ class StreamSubscription:
                 )
             return {0: self.since}
         for shard in self.since:
-            if shard >= shards:
+            if isinstance(shard, int) and shard >= shards:
                 raise InvalidField("since", dict(self.since), f"shards from 0 to {shards - 1}")
-        return {shard: self.since.get(shard, 0) for shard in range(shards)}
+        return {**dict.fromkeys(range(shards), 0), **self.since}
 
 
-def shown_cursor(cursor: Mapping[int, int]) -> int | dict[str, int]:
+def shown_cursor(cursor: Mapping[Shard, int]) -> int | dict[str, int]:
     """A cursor as messages have it: a number where there is one shard."""
-    return (
-        cursor[0]
-        if len(cursor) == 1
-        else {str(shard): sequence for shard, sequence in sorted(cursor.items())}
-    )
+    if cursor.keys() == {0}:
+        return cursor[0]
+    return {str(shard): cursor[shard] for shard in sorted(cursor, key=str)}
 
 
 def _json(name: str, text: str) -> Any:
@@ -158,16 +165,20 @@ def _types(name: str, value: Any) -> frozenset[str]:
     return found
 
 
-def _since(name: str, value: Any) -> int | Mapping[int, int]:
-    expected = 'a sequence from 0 on, or one a shard as in {"0": 17}'
+def _since(name: str, value: Any) -> int | Mapping[Shard, int]:
     if _is_sequence(value):
         return int(value)
-    if not isinstance(value, dict):
-        raise InvalidField(name, value, expected)
-    for shard, sequence in value.items():
-        if not (shard.isascii() and shard.isdigit() and len(shard) <= 4 and _is_sequence(sequence)):
-            raise InvalidField(name, value, expected)
-    return {int(shard): sequence for shard, sequence in value.items()}
+    if not isinstance(value, dict) or not all(_is_sequence(sequence) for sequence in value.values()):
+        raise InvalidField(name, value, _A_CURSOR)
+    return {_shard(name, shard, value): sequence for shard, sequence in value.items()}
+
+
+def _shard(name: str, shard: str, value: Any) -> Shard:
+    if shard.isascii() and shard.isdigit() and len(shard) <= 4:
+        return int(shard)
+    if not _SESSION.fullmatch(shard):
+        raise InvalidField(name, value, _A_CURSOR)
+    return shard
 
 
 def _is_sequence(value: Any) -> bool:

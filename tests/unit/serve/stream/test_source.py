@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.serve.stream.hub import LiveState
 from raysignal.serve.stream.source import ServiceSource
 
@@ -18,36 +17,15 @@ class Feeds:
         return [running, {"name": "okx:ETH-USDT", "health": {"state": "dead"}, "trouble": "away"}]
 
 
-class Pipelines:
-    async def statuses(self) -> list[dict[str, Any]]:
-        return [{"name": "spot"}, {"name": "away"}]
-
-    async def ask(self, name: str, what: str) -> dict[str, Any]:
-        if name == "away":
-            raise StoreUnavailable("it does not run")
-        assert what == "risk"
-        return {
-            "pipeline": name, "state": "halted", "flatten": False, "who": "ann", "reason": "news", "since": None,
-            "equity": 1.0, "verdicts": [{"outcome": "refuse"}, {"outcome": "reduce"}], "alarms": [],
-        }  # fmt: skip
-
-
-async def test_feeds_and_pipelines_are_told_as_they_stand() -> None:
+async def test_feeds_are_told_as_they_stand() -> None:
     feeds: Any = Feeds()
-    pipelines: Any = Pipelines()
     nothing: Any = None
-    states = await ServiceSource("r1", nothing, nothing, 1, feeds, pipelines).states()
+    states = await ServiceSource("r1", nothing, nothing, 1, feeds).states()
     market = {
         "name": "okx:BTC-USDT", "symbol": "BTC-USDT", "health": "ready", "bid": "1", "ask": "2", "last": None,
         "bar": None,
     }  # fmt: skip
-    risk = {
-        "pipeline": "spot", "state": "halted", "flatten": False, "who": "ann", "reason": "news", "since": None,
-        "verdict": {"outcome": "reduce"}, "alarm": None,
-    }  # fmt: skip
-    assert states == [
-        LiveState("market_update", "okx:BTC-USDT BTC-USDT", "BTC-USDT", market), LiveState("risk", "spot", None, risk),
-    ]  # fmt: skip
+    assert states == [LiveState("market_update", "okx:BTC-USDT BTC-USDT", "BTC-USDT", market)]
     assert await ServiceSource("r1", nothing, nothing, 1).states() == []
 
 

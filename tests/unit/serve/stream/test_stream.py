@@ -293,16 +293,14 @@ async def test_only_what_was_subscribed_to_is_sent_live_and_from_the_past(tmp_pa
             assert none.texts == all_of_it.texts
 
 
-async def test_figures_market_and_risk_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
+async def test_figures_and_market_are_sent_live_with_the_last_sequence(tmp_path: Path) -> None:
     async with world(tmp_path) as made, made.socket() as client, made.socket("symbols=ETH") as other:
         await client.message("subscribed")
         await other.message("subscribed")
         await made.post(some(2))
         await client.sequence(6)
-        made.states = [
-            LiveState("market_update", "okx:BTC-USDT", "BTC", {"symbol": "BTC", "last": "100.5"}),
-            LiveState("risk", "spot", None, {"pipeline": "spot", "state": "active"}),
-        ]
+        market = {"symbol": "BTC", "last": "100.5"}
+        made.states = [LiveState("market_update", "okx:BTC-USDT", "BTC", market)]
         await made.hub.tick()
         await made.hub.tick()
         update = await client.message("market_update")
@@ -310,10 +308,9 @@ async def test_figures_market_and_risk_are_sent_live_with_the_last_sequence(tmp_
         assert (update["symbol"], update["last"], update["sequence"]) == ("BTC", "100.5", 8)
         assert (figures["portfolio"], figures["signals"], figures["sequence"]) == ("baseline", 2, 8)
         assert len([each for each in client.messages if each["type"] == "market_update"]) == 1
-        made.states[1] = LiveState("risk", "spot", None, {"pipeline": "spot", "state": "halted"})
+        made.states = [LiveState("market_update", "okx:BTC-USDT", "BTC", {**market, "last": "101"})]
         await made.hub.tick()
-        await other.until(lambda each: [told for told in each.messages if told.get("state") == "halted"])
-        assert [each["state"] for each in other.messages if each["type"] == "risk"] == ["active", "halted"]
+        await client.until(lambda each: [told for told in each.messages if told.get("last") == "101"])
         await other.message("performance")
         assert "market_update" not in {each["type"] for each in other.messages}
 
@@ -342,8 +339,8 @@ async def test_each_shard_has_a_sequence_of_its_own_and_is_resumed_by_it(tmp_pat
 
 
 async def test_a_store_that_does_not_answer_closes_who_needs_it_and_is_followed_again(tmp_path: Path) -> None:
-    async with world(tmp_path) as made:
-        await made.post(some(2))
+    async with world(tmp_path, stream={"recent_bytes": 65_536}) as made:
+        await made.post(some(600))
         await _told_of_trouble(made)
 
 
@@ -397,8 +394,8 @@ async def _told_of_trouble(made: World) -> None:
         async with made.socket("since=0") as refused:
             assert await refused.ended() == (1013, "the disk is away")
         made.desk.broken = None
-        await made.post(some(2, 2))
-        await client.sequence(14)
+        await made.post(some(2, 600))
+        await client.sequence(4 * 601 + 2)
 
 
 @pytest.mark.parametrize(
