@@ -133,3 +133,97 @@ async def test_positions_close_where_the_slow_reference_says(
     assert {reason for reason, _ in reasons} == {"stop", "target"}
     prices = [row["signal_id"] for row in rows if row["source"] == PRICE_SOURCE]
     assert len(prices) == len(set(prices)) > 0
+
+
+BUY = {
+    "symbol": "USDCOP", "close_price": 4000.0, "rsi": 20.0, "macd": 2.0, "macd_signal": -1.0, "ema": 3990.0,
+    "bollinger_low": 4010.0, "atr": 5.0,
+}  # fmt: skip
+"""Is bought without a model, with a stop at 3990 and a target at 4015."""
+
+
+def bar_at(place: int, first: float, high: float, low: float, last: float) -> Bar:
+    instrument, ticks = (
+        Instrument("fx", "USDCOP", 2, 2),
+        (round(each * 100) for each in (first, high, low, last)),
+    )
+    return Bar(instrument, Basis.TRADES, MINUTE, FIRST_US + place * MINUTE, *ticks, 100, 3)
+
+
+DIP = bar_at(1, 4000.0, 4001.0, 3985.0, 4000.5)
+GAP = bar_at(600, 3980.0, 3995.0, 3970.0, 3994.0)
+UP = bar_at(600, 4020.0, 4021.0, 4019.0, 4020.0)
+QUIET = bar_at(1, 4000.0, 4001.0, 3999.0, 4000.5)
+
+
+@pytest.mark.parametrize("by", ["a call", "following"])
+@pytest.mark.parametrize(
+    ("after", "exit_price", "reason", "at_us"),
+    [
+        ([DIP], 3990.0, "stop", DIP.end_us),
+        ([QUIET, GAP], 3980.0, "stop", GAP.open_us),
+        ([QUIET, UP], 4020.0, "target", UP.open_us),
+    ],
+)
+async def test_a_level_that_bars_met_between_two_calls_closes_the_position_there_once(
+    tmp_path: Path, after: list[Bar], exit_price: float, reason: str, at_us: int, by: str
+) -> None:
+    keep(tmp_path, [bar_at(0, 3999.0, 4000.0, 3900.0, 4000.0), *after])
+    clock = Clock()
+    clock.now_us = FIRST_US + MINUTE
+    database = {"database_url": f"sqlite:///{tmp_path / 'market.db'}"}
+    async with replica(tmp_path, now_us=clock, **database) as found, speaking_to(found) as http:
+        bought = (await http.post(GENERATE, json=BUY)).json()
+        assert (bought["action"], bought["stop_loss"], bought["take_profit"]) == ("BUY", 3990.0, 4015.0)
+        clock.now_us = after[-1].end_us + 30 * 1_000_000
+        if by == "following":
+            for _ in range(2):
+                await found.models.follow_bars(clock.now_us + MINUTE)
+        held = {"symbol": "USDCOP", "close_price": 4000.0, "rsi": 50.0}
+        assert (await http.post(GENERATE, json=held)).status_code == 200
+        (closed,) = await all_closed(http)
+        assert (closed["exit_price"], closed["exit_reason"]) == (exit_price, reason)
+        assert parse_instant(closed["exit_time"]) == at_us
+        rows = (await http.get("/history", params={"portfolio": "model"})).json()["rows"]
+        ids = [row["signal_id"] for row in rows]
+        assert len(ids) == len(set(ids))
+
+
+async def test_bars_are_brought_of_what_is_held_alone_and_not_where_bars_are_not_posted(
+    tmp_path: Path,
+) -> None:
+    keep(tmp_path, [bar_at(place, 4000.0, 4001.0, 3985.0, 4000.0) for place in range(5)])
+    for posts in (True, False):
+        clock, folder = Clock(), tmp_path / str(posts)
+        settings = {"database_url": f"sqlite:///{tmp_path / 'market.db'}", "feed": {"post_bars": posts}}
+        async with replica(folder, now_us=clock, **settings) as found, speaking_to(found) as http:
+            bodies = [BUY | {"symbol": "MXN"}, {"symbol": "USDCOP", "close_price": 4000.0, "rsi": 50.0}]
+            for body in [*bodies, BUY] if not posts else bodies:
+                assert (await http.post(GENERATE, json=body)).status_code == 200
+            await found.models.follow_bars(clock.now_us + 60 * MINUTE)
+            rows = (await http.get("/history", params={"portfolio": "model"})).json()["rows"]
+            assert {row["source"] for row in rows} == {"model"}
+
+
+async def test_a_bar_that_is_missing_is_waited_for_a_minute(tmp_path: Path) -> None:
+    clock = Clock()
+    keep(tmp_path, [QUIET, bar_at(3, 4000.0, 4001.0, 3999.0, 4000.5)])
+    clock.now_us = FIRST_US + MINUTE
+    database = {"database_url": f"sqlite:///{tmp_path / 'market.db'}"}
+    async with replica(tmp_path, now_us=clock, **database) as found, speaking_to(found) as http:
+        await http.post(GENERATE, json=BUY)
+
+        async def newest(now_us: int) -> str:
+            await found.models.follow_bars(now_us)
+            rows = (await http.get("/history", params={"portfolio": "model"})).json()["rows"]
+            return str(rows[-1]["timestamp"])
+
+        assert await newest(FIRST_US + 4 * MINUTE) == "2026-03-02T08:02:00Z"
+        keep(tmp_path, [bar_at(2, 4000.0, 4001.0, 3985.0, 4000.5)])
+        assert await newest(FIRST_US + 4 * MINUTE + 1) == "2026-03-02T08:04:00Z"
+        (closed,) = await all_closed(http)
+        assert closed["exit_time"] == "2026-03-02T08:03:00Z"
+        await http.post(GENERATE, json=BUY | {"timestamp": "2026-03-02T08:04:00Z"})
+        keep(tmp_path, [bar_at(6, 4000.0, 4001.0, 3999.0, 4000.5)])
+        assert await newest(FIRST_US + 7 * MINUTE) == "2026-03-02T08:04:00Z"
+        assert await newest(FIRST_US + 8 * MINUTE) == "2026-03-02T08:07:00Z"
