@@ -23,6 +23,7 @@ from raysignal.agents.inference.step_journal import StepJournal
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import (
+    ModelUnavailable,
     NotFound,
     PortfolioConflict,
     RaysignalError,
@@ -41,6 +42,8 @@ from raysignal.runtime.settings import Settings
 _NAME = "model-signals"
 _PATIENCE_S = 30.0
 _ANSWER_S = 30.0
+_LOADING_S = 25.0
+_RETRY_AFTER_S = 5
 _CHANGE_S = 120.0
 """A model is fetched, loaded and tried in this time."""
 _STOP_S = 5.0
@@ -70,7 +73,7 @@ class ModelPortfolio:
         told: dict[int, RaysignalError] = {order[row]: error for row, error in answer.errors.items()}
         return [told.get(place) for place in range(len(signals))]
 
-    async def marks(self, symbols: Sequence[str] | None) -> Mapping[str, SymbolMark]:
+    async def marks(self, symbols: Sequence[str]) -> Mapping[str, SymbolMark]:
         """See `SignalPortfolio`."""
         try:
             return await self._portfolios.marks(self._name, symbols)
@@ -92,7 +95,11 @@ def model_host(
     portfolio = ModelPortfolio(portfolios, settings)
     database = BarDatabase(settings.database_url.get_secret_value()) if settings.feed.post_bars else None
     prices = PortfolioPrices(
-        portfolio, settings.intake.max_price_jump, database, parse_bar(settings.feed.bar)
+        portfolio,
+        settings.intake.max_price_jump,
+        database,
+        parse_bar(settings.feed.bar),
+        settings.feed.instruments,
     )
     rules = SignalRules(
         confidence=inference.confidence, position_size=inference.position_size, stop_atr=inference.stop_atr,
@@ -130,11 +137,12 @@ class ModelActor:
 class ModelSignals:
     """The way to the model of a service. Methods raise `RaysignalError`s only."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, actor: DetachedActor | None = None) -> None:
         self._settings = settings
-        self._actor = DetachedActor(
+        self._actor = actor or DetachedActor(
             f"{_NAME}-{settings.inference.portfolio}", ModelActor, settings.for_actors()
         )
+        self._loaded = False
 
     @classmethod
     def connect(cls, settings: Settings) -> "ModelSignals":
@@ -143,6 +151,12 @@ class ModelSignals:
         if settings.inference.model is not None:
             models._actor.handle()
         return models
+
+    async def warm(self) -> None:
+        """Wait until the model that the settings name is loaded, or cannot be, if they name one."""
+        if self._settings.inference.model is not None:
+            with suppress(RaysignalError):
+                await self._load(_CHANGE_S)
 
     async def generate(self, requests: Sequence[SignalRequest]) -> list[ModelSignal | RaysignalError]:
         """See `ModelHost.generate`; what is repeated while the actor restarts counts once."""
@@ -190,10 +204,30 @@ class ModelSignals:
         return answer
 
     async def _ask(self, method: str, *arguments: Any, answer_s: float = _ANSWER_S) -> Any:
+        if not self._loaded:
+            await self._load(_LOADING_S)
         return await self._actor.ask(
             lambda actor: actor.ask.remote(method, *arguments),
             patience_s=_PATIENCE_S, unavailable=StoreUnavailable, answer_s=answer_s,
         )  # fmt: skip
+
+    async def _load(self, within_s: float) -> None:
+        """Wait for the actor's first answer; what is asked before it could be done later, when nobody waits for it.
+
+        Raises:
+            ModelUnavailable: there is none in that time.
+        """
+        try:
+            await self._actor.ask(
+                lambda actor: actor.ask.remote("info"), patience_s=within_s, unavailable=ModelUnavailable,
+                answer_s=within_s,
+            )  # fmt: skip
+        except ModelUnavailable as error:
+            raise ModelUnavailable(
+                f"the model is still being loaded, for over {within_s:g} s; nothing was generated, ask again",
+                retry_after_s=_RETRY_AFTER_S,
+            ) from error
+        self._loaded = True
 
 
 def _die() -> None:

@@ -181,7 +181,7 @@ class PortfolioClient:
         answer: BoolArray = await self._call(portfolio, "known", portfolio, keys, within_s=_READ_S)
         return answer
 
-    async def marks(self, portfolio: str, symbols: Sequence[str] | None) -> dict[str, SymbolMark]:
+    async def marks(self, portfolio: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         """See `Shard.marks`."""
         answer: dict[str, SymbolMark] = await self._call(
             portfolio, "marks", portfolio, symbols, within_s=_READ_S

@@ -234,7 +234,6 @@ class ModelHost:
             book.apply_step(step)
             rows.note(request.symbol, request.at_us, request.close)
             new.append(step)
-            self._counts[made.action.name] += 1
             found[place] = step
         return [each for each in found if each is not None]
 
@@ -352,8 +351,10 @@ class ModelHost:
         return [name for name in names if name not in model.features]
 
     async def statistics(self) -> dict[str, Any]:
-        """Since this host began: requests by what became of them, signals by action, latencies in milliseconds."""
+        """All signals on record by action; since this host began requests by what became of them, and milliseconds."""
+        actions = (await self._opened()).book.actions
         return {
+            "signals": {name: actions[name] for name in ("BUY", "SELL", "HOLD")},
             "counts": dict(sorted(self._counts.items())),
             "latency_ms": _quantiles(self._latency_ms),
             "inference_ms": _quantiles(self._inference_ms),

@@ -27,8 +27,8 @@ class SignalPortfolio(Protocol):
         """Take signals in, in the order of time; for each, why it is refused, or None. Repeating is safe."""
         ...
 
-    async def marks(self, symbols: Sequence[str] | None) -> Mapping[str, SymbolMark]:
-        """How these symbols stand, but for those that it has not seen; None: all that are held."""
+    async def marks(self, symbols: Sequence[str]) -> Mapping[str, SymbolMark]:
+        """How these symbols stand, but for those that it has not seen."""
         ...
 
 
@@ -91,12 +91,21 @@ class PortfolioPrices:
         database: that has bars; None: none are brought.
         length_us: of the bars that are brought, where the model's card names none and there are such; else the
             shortest.
+        followed: instruments, `venue:symbol`, whose bars are brought as they end; of others at the next signal.
     """
 
     def __init__(
-        self, portfolio: SignalPortfolio, limit: float, database: BarDatabase | None, length_us: int
+        self,
+        portfolio: SignalPortfolio,
+        limit: float,
+        database: BarDatabase | None,
+        length_us: int,
+        followed: Sequence[str] = (),
     ) -> None:
         self._portfolio, self._limit = portfolio, limit
+        self._followed = (
+            [] if database is None else [*followed, *(name.partition(":")[2] for name in followed)]
+        )
         self._database, self._length_us = database, length_us
 
     async def rows_for(self, requests: Sequence[SignalRequest], card_us: int | None) -> PortfolioRows:
@@ -119,10 +128,11 @@ class PortfolioPrices:
         return rows
 
     async def follow(self, now_us: int, card_us: int | None) -> None:
-        """Give the portfolio the bars of all that it holds that have ended; one that is missing is waited for."""
-        marks = await self._portfolio.marks(None)
-        if marks:
-            await self._brought(dict.fromkeys(marks, now_us), card_us, _LATE_BAR_US)
+        """Give the portfolio the bars that have ended of what it holds of followed instruments; a missing one is
+        waited for.
+        """
+        if self._followed:
+            await self._brought(dict.fromkeys(self._followed, now_us), card_us, _LATE_BAR_US)
 
     async def _brought(
         self, until_us: Mapping[str, int], card_us: int | None, patience_us: int = 0

@@ -207,7 +207,7 @@ class Mailbox:
         """See `Shard.known`."""
         return await self._read(lambda shard: shard.known(portfolio, keys))
 
-    async def marks(self, portfolio: str, symbols: Sequence[str] | None) -> dict[str, SymbolMark]:
+    async def marks(self, portfolio: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         """See `Shard.marks`."""
         return await self._read(lambda shard: shard.marks(portfolio, symbols))
 

@@ -145,11 +145,10 @@ class Portfolio:
             np.concatenate([self.last_price, np.full(new_symbols, np.nan)]),
         )
 
-    def marks_by_symbol(self, symbols: Sequence[str] | None) -> dict[str, SymbolMark]:
-        """The marks of those of some symbols that have had a row; None: of those that are held."""
+    def marks_by_symbol(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        """The marks of those of some symbols that have had a row."""
         held = self.ledger.positions[:, [at.QUANTITY, at.WAITING]].any(axis=1)
-        names = [self.symbols[code] for code in np.flatnonzero(held)] if symbols is None else symbols
-        codes = {name: self._code[name] for name in names if name in self._code}
+        codes = {name: self._code[name] for name in symbols if name in self._code}
         return {
             name: SymbolMark(int(self.high_water[code]), float(self.last_price[code]), bool(held[code]))
             for name, code in codes.items()

@@ -519,7 +519,7 @@ class Shard:
         found: BoolArray = ordinals >= 0
         return found
 
-    def marks(self, name: str, symbols: Sequence[str] | None) -> dict[str, SymbolMark]:
+    def marks(self, name: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         """See `Portfolio.marks_by_symbol`.
 
         Raises:

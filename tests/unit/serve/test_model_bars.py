@@ -31,7 +31,7 @@ class Clock:
 
 def drawn_bars(seed: int, n: int = 240, moves: float = 0.001) -> list[Bar]:
     """Minutes of a random walk; sessions end now and then, and the next one opens elsewhere."""
-    random, instrument = np.random.default_rng(seed), Instrument("fx", "USDCOP", 2, 2)
+    random, instrument = np.random.default_rng(seed), Instrument("binance-usdm", "USDCOP", 2, 2)
     bars, open_us, price = [], FIRST_US, 4_000.0
     for _ in range(n):
         if random.random() < 0.06:
@@ -55,10 +55,16 @@ def keep(folder: Path, bars: list[Bar]) -> None:
     database.close()
 
 
-def settings_of(folder: Path, **inference: Any) -> dict[str, Any]:
-    model = write_model(folder / "model", feed_forward(2), features=["rsi(14)", "returns(1)"], bar="1m")
+def followed(folder: Path, **feed: Any) -> dict[str, Any]:
     return {
         "database_url": f"sqlite:///{folder / 'market.db'}",
+        "feed": {"instruments": ("binance-usdm:USDCOP",)} | feed,
+    }
+
+
+def settings_of(folder: Path, **inference: Any) -> dict[str, Any]:
+    model = write_model(folder / "model", feed_forward(2), features=["rsi(14)", "returns(1)"], bar="1m")
+    return followed(folder) | {
         "inference": {"model": str(model), "confidence": 0.0, "position_size": 0.5} | inference,
     }
 
@@ -92,11 +98,9 @@ async def all_closed(http: httpx.AsyncClient) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("followed", [True, False])
+@pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_positions_close_where_the_slow_reference_says(
-    tmp_path: Path, seed: int, followed: bool
-) -> None:
+async def test_positions_close_where_the_slow_reference_says(tmp_path: Path, seed: int, live: bool) -> None:
     bars, clock = drawn_bars(seed), Clock()
     keep(tmp_path, bars)
     calls = set(
@@ -106,7 +110,7 @@ async def test_positions_close_where_the_slow_reference_says(
         made: dict[str, dict[str, Any]] = {}
         for place, bar in enumerate(bars):
             clock.now_us = bar.end_us
-            if followed and place % 3:
+            if live and place % 3:
                 await found.models.follow_bars(clock.now_us)
             if place in calls:
                 answer = await http.post(FROM_DB, json={"symbol": "USDCOP"})
@@ -144,7 +148,7 @@ BUY = {
 
 def bar_at(place: int, first: float, high: float, low: float, last: float) -> Bar:
     instrument, ticks = (
-        Instrument("fx", "USDCOP", 2, 2),
+        Instrument("binance-usdm", "USDCOP", 2, 2),
         (round(each * 100) for each in (first, high, low, last)),
     )
     return Bar(instrument, Basis.TRADES, MINUTE, FIRST_US + place * MINUTE, *ticks, 100, 3)
@@ -171,8 +175,7 @@ async def test_a_level_that_bars_met_between_two_calls_closes_the_position_there
     keep(tmp_path, [bar_at(0, 3999.0, 4000.0, 3900.0, 4000.0), *after])
     clock = Clock()
     clock.now_us = FIRST_US + MINUTE
-    database = {"database_url": f"sqlite:///{tmp_path / 'market.db'}"}
-    async with replica(tmp_path, now_us=clock, **database) as found, speaking_to(found) as http:
+    async with replica(tmp_path, now_us=clock, **followed(tmp_path)) as found, speaking_to(found) as http:
         bought = (await http.post(GENERATE, json=BUY)).json()
         assert (bought["action"], bought["stop_loss"], bought["take_profit"]) == ("BUY", 3990.0, 4015.0)
         clock.now_us = after[-1].end_us + 30 * 1_000_000
@@ -195,7 +198,7 @@ async def test_bars_are_brought_of_what_is_held_alone_and_not_where_bars_are_not
     keep(tmp_path, [bar_at(place, 4000.0, 4001.0, 3985.0, 4000.0) for place in range(5)])
     for posts in (True, False):
         clock, folder = Clock(), tmp_path / str(posts)
-        settings = {"database_url": f"sqlite:///{tmp_path / 'market.db'}", "feed": {"post_bars": posts}}
+        settings = followed(tmp_path, post_bars=posts)
         async with replica(folder, now_us=clock, **settings) as found, speaking_to(found) as http:
             bodies = [BUY | {"symbol": "MXN"}, {"symbol": "USDCOP", "close_price": 4000.0, "rsi": 50.0}]
             for body in [*bodies, BUY] if not posts else bodies:
@@ -209,8 +212,7 @@ async def test_a_bar_that_is_missing_is_waited_for_a_minute(tmp_path: Path) -> N
     clock = Clock()
     keep(tmp_path, [QUIET, bar_at(3, 4000.0, 4001.0, 3999.0, 4000.5)])
     clock.now_us = FIRST_US + MINUTE
-    database = {"database_url": f"sqlite:///{tmp_path / 'market.db'}"}
-    async with replica(tmp_path, now_us=clock, **database) as found, speaking_to(found) as http:
+    async with replica(tmp_path, now_us=clock, **followed(tmp_path)) as found, speaking_to(found) as http:
         await http.post(GENERATE, json=BUY)
 
         async def newest(now_us: int) -> str:

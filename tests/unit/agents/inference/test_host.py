@@ -57,7 +57,7 @@ class Portfolio:
             raise StoreUnavailable("the portfolio does not answer")
         return [self._submit(each) for each in signals]
 
-    async def marks(self, symbols: Sequence[str] | None) -> dict[str, SymbolMark]:
+    async def marks(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         return {
             symbol: SymbolMark(self.last_us[symbol], self.last_price[symbol], held=False)
             for symbol in symbols or ()
