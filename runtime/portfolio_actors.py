@@ -8,7 +8,7 @@ short is sent again, which the identity of signals makes safe.
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from raysignal.engine.portfolio.receipts import (
     PortfolioStatus,
     RecentRows,
     Submission,
+    SymbolMark,
 )
 from raysignal.engine.portfolio.stream_rows import ShardTail
 from raysignal.runtime.bootstrap import build_mailbox
@@ -178,6 +179,13 @@ class PortfolioClient:
     async def known(self, portfolio: str, keys: UInt64Array) -> BoolArray:
         """See `Shard.known`."""
         answer: BoolArray = await self._call(portfolio, "known", portfolio, keys, within_s=_READ_S)
+        return answer
+
+    async def marks(self, portfolio: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        """See `Shard.marks`."""
+        answer: dict[str, SymbolMark] = await self._call(
+            portfolio, "marks", portfolio, symbols, within_s=_READ_S
+        )
         return answer
 
     async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:

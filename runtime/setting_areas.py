@@ -421,7 +421,7 @@ class FeedSettings(_Area):
     post_bars: bool = Field(
         default=True,
         description="post each bar as a price with its high and low, too, so that stops and targets of positions in "
-        "venue:symbol are met within bars: a row of the journal and the history a bar",
+        "venue:symbol, and of generated signals, are met within bars: a row of the journal and the history a bar",
     )
 
     @field_validator("bar")

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from raysignal.agents.inference.bar_database import BarDatabase
 from raysignal.agents.inference.indicators import USUAL, check_value, full_name, indicator_named
 from raysignal.agents.inference.signals import NOT_GIVEN, generated_signal, is_generated, numbers_of
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
@@ -20,11 +21,10 @@ from raysignal.engine.core.errors import (
     LateSignal,
     NotFound,
     RaysignalError,
-    StoreUnavailable,
 )
 from raysignal.engine.core.instants import check_interval, format_instant, parse_bar, parse_instant
 from raysignal.engine.core.secrets import is_secret_name
-from raysignal.engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
+from raysignal.engine.database.addresses import shown_address
 from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE, as_float, check_feature_name, is_missing
 from raysignal.engine.intake.fields import MAX_FEATURES, name_of
 from raysignal.engine.intake.reading import Reading
@@ -32,7 +32,7 @@ from raysignal.engine.intake.reading import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from raysignal.agents.inference.stored_bars import BarValues, StoredBars
+    from raysignal.agents.inference.stored_bars import BarValues
     from raysignal.runtime.model_signals import ModelSignals
     from raysignal.runtime.portfolio_actors import PortfolioClient
     from raysignal.runtime.settings import Settings
@@ -43,8 +43,6 @@ _FIELDS = ("symbol", "close_price", "timestamp", "signal_id", "episode_start", "
 _PRICE = f"a number from {MIN_PRICE:g} to {MAX_PRICE:g}"
 _NUMBER = "a finite number, the value of an indicator"
 _INFO_KEPT_S = 1.0
-_AWAY_S = 2.0
-"""A database that did not answer is not asked again for so long: who waits for it would all wait out its patience."""
 _TRIES = 8
 _MOST_AT_ONCE = 256
 
@@ -247,9 +245,7 @@ class SignalGenerator:
         self._settings, self._models, self._portfolios, self._now_us = settings, models, portfolios, now_us
         self._last_us = 0
         self._needs: tuple[float, ModelNeeds] | None = None
-        self._bars: StoredBars | None = None
-        self._failed: tuple[float, StoreUnavailable] | None = None
-        self._opening = asyncio.Lock()
+        self._bars = BarDatabase(settings.database_url.get_secret_value())
         self._waiting: deque[tuple[SignalRequest, asyncio.Future[ModelSignal | RaysignalError]]] = deque()
         self._sending: asyncio.Task[None] | None = None
 
@@ -301,7 +297,7 @@ class SignalGenerator:
         needs = await self.needs()
         bars = await self._bars_of(asked, at_us, needs)
         if bars is None:
-            address = shown_address(self._settings.database_url.get_secret_value())
+            address = shown_address(self._bars.address)
             raise NotFound(
                 f"{address} has no bar of {asked.symbol} that had ended by {format_instant(at_us)}; expected a symbol "
                 "that is followed (RAYSIGNAL_FEED__INSTRUMENTS), as venue:symbol",
@@ -352,7 +348,7 @@ class SignalGenerator:
 
     async def _bars_of(self, asked: AskedSignal, at_us: int, needs: ModelNeeds) -> "BarValues | None":
         """What stored bars tell at an instant; None: there is no database, or it has no such bar."""
-        stored = await self._opened()
+        stored = await self._bars.opened()
         if stored is None:
             return None
         names = tuple(dict.fromkeys([*map(full_name, (*needs.features, *needs.optional)), *USUAL]))
@@ -362,24 +358,6 @@ class SignalGenerator:
         return await asyncio.to_thread(
             stored.values_at, asked.symbol, at_us, names, asked.bar_us, preferred_us
         )
-
-    async def _opened(self) -> "StoredBars | None":
-        """The bars of the database; None where there is no file yet, which a reader is not to make."""
-        if self._bars is not None:
-            return self._bars
-        async with self._opening:
-            if self._bars is None:
-                address = self._settings.database_url.get_secret_value()
-                if kind_of(address) == SQLITE and not sqlite_path(address).is_file():
-                    return None
-                if self._failed is not None and time.monotonic() < self._failed[0] + _AWAY_S:
-                    raise self._failed[1]
-                try:
-                    self._bars = await asyncio.to_thread(_open, address)
-                except StoreUnavailable as error:
-                    self._failed = time.monotonic(), error
-                    raise
-            return self._bars
 
     async def _sent(self, request: SignalRequest) -> ModelSignal:
         """The model's signal; what waits for it meanwhile shares the next call."""
@@ -415,12 +393,3 @@ def _request(
     return SignalRequest(
         asked.symbol, at_us, asked.close, features, asked.signal_id, asked.episode_start, known_at_us
     )
-
-
-def _open(address: str) -> "StoredBars | None":
-    try:
-        from raysignal.agents.inference.stored_bars import StoredBars  # noqa: PLC0415 - needs the extra `feeds`
-        from raysignal.engine.database.database import open_database  # noqa: PLC0415 - as above
-    except ImportError:
-        return None
-    return StoredBars(open_database(address))

@@ -294,6 +294,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
                     ]
                 )
             wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)
+            asyncio.run(models.warm())
             asyncio.run(desk.ready(within_s=None))
         yield Service(url, desk, settings)
     except BaseException:

@@ -14,7 +14,7 @@ import math
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ import numpy as np
 
 from raysignal.agents.inference.model_library import ModelLibrary
 from raysignal.agents.inference.onnx_policy import Answer, OnnxPolicy, check_values
+from raysignal.agents.inference.portfolio_rows import PortfolioPrices, PortfolioRows, SignalPortfolio
 from raysignal.agents.inference.signals import portfolio_signal
 from raysignal.agents.inference.step_journal import (
     ModelStep,
@@ -54,7 +55,6 @@ _MEASURED = 10_000
 """So many of the last latencies are told of."""
 
 T = TypeVar("T")
-Submit = Callable[[Sequence[Signal]], Awaitable[Sequence[RaysignalError | None]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ class ModelHost:
     Args:
         open_journal: takes the journal over; called again after it failed.
         blobs: where the files of models are kept.
-        submit: gives signals to the portfolio; for each, why it is refused, or None. Repeating is safe.
+        portfolio: that signals go to.
+        prices: brings bars of what it holds.
         rules: makes signals of answers.
         placeholder: speaks where no model is configured.
         configured: where the settings say that the model lies; None: nowhere.
@@ -80,10 +81,11 @@ class ModelHost:
     """
 
     def __init__(
-        self, open_journal: Callable[[], StepJournal], blobs: BlobStore, submit: Submit, *, rules: SignalMaker,
-        placeholder: SignalModel, configured: str | None = None, on_fenced: Callable[[], None] = lambda: None,
+        self, open_journal: Callable[[], StepJournal], blobs: BlobStore, portfolio: SignalPortfolio,
+        prices: PortfolioPrices, *, rules: SignalMaker, placeholder: SignalModel, configured: str | None = None,
+        on_fenced: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self._open_journal, self._submit = open_journal, submit
+        self._open_journal, self._portfolio, self._prices = open_journal, portfolio, prices
         self._rules, self._placeholder, self._configured = rules, placeholder, configured
         self._on_fenced = on_fenced
         self._library = ModelLibrary(blobs)
@@ -99,11 +101,6 @@ class ModelHost:
         self._inference_ms: deque[float] = deque(maxlen=_MEASURED)
 
     # Signals
-
-    async def begin(self) -> None:
-        """Go on where the record ends: what the portfolio may not have been given is given to it."""
-        async with self._lock:
-            await self._submit_waiting(await self._opened())
 
     async def generate(self, requests: Sequence[SignalRequest]) -> list[ModelSignal | RaysignalError]:
         """A signal of each request, or why there is none; what is answered is on record and in the portfolio."""
@@ -141,8 +138,9 @@ class ModelHost:
             if self._trouble is not None:
                 raise ModelUnavailable(f"no signal is generated: {self._trouble}")
             await self._submit_waiting(journal)
-            found = await self._working(lambda: self._stepped(journal, batch))
-            told = await self._submit_waiting(journal)
+            rows = await self._prices.rows_for([each.request for each in batch], self._bar_us(journal))
+            found = await self._working(lambda: self._stepped(journal, batch, rows))
+            told = await self._submit_waiting(journal, rows)
             # What was asked for again is given to the portfolio again: what that says is the answer again.
             steps = {each.signal.signal_id: each for each in found if isinstance(each, ModelStep)}
             told |= await self._give([step for name, step in steps.items() if name not in told])
@@ -151,28 +149,60 @@ class ModelHost:
             for each in found
         ]
 
-    async def _submit_waiting(self, journal: StepJournal) -> dict[str, RaysignalError | None]:
-        """Give the portfolio what it may not have been given; by identity, why it refuses a signal."""
-        told = await self._give(journal.book.waiting)
+    async def follow_bars(self, now_us: int) -> None:
+        """Give the portfolio the bars of what it holds that have ended, so that stops and targets are met."""
+        async with self._lock:
+            journal = await self._opened()
+            await self._submit_waiting(journal)
+            await self._prices.follow(now_us, self._bar_us(journal))
+
+    async def _submit_waiting(
+        self, journal: StepJournal, rows: PortfolioRows | None = None
+    ) -> dict[str, RaysignalError | None]:
+        """Give the portfolio what it may not have been given; by identity, why it refuses a signal.
+
+        Args:
+            journal: whose book knows what waits.
+            rows: the bars before it, where it was checked with them; None: it was on record already.
+        """
+        waiting = journal.book.waiting
+        if waiting and rows is None:
+            rows = await self._prices.rows_for([step.request for step in waiting], self._bar_us(journal))
+            for step in waiting:
+                rows.refusal(step.request.symbol, step.request.at_us, step.request.close)
+                rows.note(step.request.symbol, step.request.at_us, step.request.close)
+        told = await self._give(waiting, () if rows is None else rows.prices)
         journal.book.apply_submitted(journal.book.count)
         return told
 
-    async def _give(self, steps: Sequence[ModelStep]) -> dict[str, RaysignalError | None]:
-        if not steps:
+    async def _give(
+        self, steps: Sequence[ModelStep], prices: Sequence[Signal] = ()
+    ) -> dict[str, RaysignalError | None]:
+        if not (steps or prices):
             return {}
-        refused = await self._submit([portfolio_signal(step.signal, step.request.features) for step in steps])
-        return {step.signal.signal_id: error for step, error in zip(steps, refused, strict=True)}
+        # Of one instant the bar is first: what is made at its end is done after it.
+        signals = [portfolio_signal(step.signal, step.request.features) for step in steps]
+        refused = await self._portfolio.submit([*prices, *signals])
+        errors = refused[len(prices) :]
+        return {step.signal.signal_id: error for step, error in zip(steps, errors, strict=True)}
+
+    def _bar_us(self, journal: StepJournal) -> int | None:
+        """The length of the bars of the model that speaks; None: it names none."""
+        model = None if self._trouble else self._active(journal.book)[0]
+        return model.card.bar_us if isinstance(model, OnnxPolicy) else None
 
     # Steps
 
-    def _stepped(self, journal: StepJournal, batch: Sequence[_Pending]) -> list[ModelStep | RaysignalError]:
+    def _stepped(
+        self, journal: StepJournal, batch: Sequence[_Pending], rows: PortfolioRows
+    ) -> list[ModelStep | RaysignalError]:
         """The step of each request, on record; one symbol's in order, those of several symbols together."""
         found: dict[int, ModelStep | RaysignalError] = {}
         new: list[ModelStep] = []
         rest = list(range(len(batch)))
         while rest:
             turn = _first_of_each(batch, rest)
-            stepped = self._turn(journal.book, [batch[place] for place in turn], new)
+            stepped = self._turn(journal.book, [batch[place] for place in turn], rows, new)
             found.update(zip(turn, stepped, strict=True))
             rest = [place for place in rest if place not in found]
         if new:
@@ -180,12 +210,12 @@ class ModelHost:
         return [found[place] for place in range(len(batch))]
 
     def _turn(
-        self, book: StepBook, batch: Sequence[_Pending], new: list[ModelStep]
+        self, book: StepBook, batch: Sequence[_Pending], rows: PortfolioRows, new: list[ModelStep]
     ) -> list[ModelStep | RaysignalError]:
         """The step of each request, no two of one symbol; those that were not on record are added to `new`."""
         model, digest = self._active(book)
         requests = [_identified(digest, each.request) for each in batch]
-        found = [_known(book, model, request) for request in requests]
+        found = [_known(book, model, request, rows) for request in requests]
         fresh = [place for place, each in enumerate(found) if each is None]
         if not fresh:
             return [each for each in found if each is not None]
@@ -202,8 +232,8 @@ class ModelHost:
             made = replace(self._rules(request, answer[0], model), latency_ms=latency_ms)
             step = ModelStep(request, digest, *answer, made, shadow)
             book.apply_step(step)
+            rows.note(request.symbol, request.at_us, request.close)
             new.append(step)
-            self._counts[made.action.name] += 1
             found[place] = step
         return [each for each in found if each is not None]
 
@@ -321,8 +351,10 @@ class ModelHost:
         return [name for name in names if name not in model.features]
 
     async def statistics(self) -> dict[str, Any]:
-        """Since this host began: requests by what became of them, signals by action, latencies in milliseconds."""
+        """All signals on record by action; since this host began requests by what became of them, and milliseconds."""
+        actions = (await self._opened()).book.actions
         return {
+            "signals": {name: actions[name] for name in ("BUY", "SELL", "HOLD")},
             "counts": dict(sorted(self._counts.items())),
             "latency_ms": _quantiles(self._latency_ms),
             "inference_ms": _quantiles(self._inference_ms),
@@ -438,7 +470,9 @@ def _identified(digest: str, request: SignalRequest) -> SignalRequest:
     return replace(request, signal_id=f"{model}:{request.symbol}:{request.at_us}")
 
 
-def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> ModelStep | RaysignalError | None:
+def _known(
+    book: StepBook, model: SignalModel, request: SignalRequest, rows: PortfolioRows
+) -> ModelStep | RaysignalError | None:
     """The step of a request that is on record, or why there cannot be one; None: it is new."""
     try:
         check_values(request.features)
@@ -457,7 +491,8 @@ def _known(book: StepBook, model: SignalModel, request: SignalRequest) -> ModelS
         return LateSignal(
             request.symbol, format_instant(request.at_us), format_instant(last_us), remark=remark
         )
-    return None
+    # What its portfolio would refuse is not stepped on: a price that is wrong stays out of a model's memory.
+    return rows.refusal(request.symbol, request.at_us, request.close)
 
 
 def _answers_of(

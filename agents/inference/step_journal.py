@@ -7,7 +7,7 @@ It is a `Journal` like that of the portfolios: one writer an epoch, so that a se
 the first one's answers end. `StepBook` is the state that follows from the records; a snapshot of it bounds the replay.
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -124,6 +124,7 @@ class _Dump(msgspec.Struct, array_like=True):
     recent: list[ModelStep]
     waiting: list[ModelStep]
     shadow: ShadowDifference
+    actions: dict[str, int] = {}
 
 
 class StepBook:
@@ -132,6 +133,7 @@ class StepBook:
     Attributes:
         versions: see `Versions`.
         count: steps, ever.
+        actions: of them, how many signals were BUY, SELL and HOLD.
         submitted: of them, in order, known to have been given to the portfolio.
         waiting: the others, in order.
         last_us: by symbol, the instant of the last step.
@@ -143,6 +145,7 @@ class StepBook:
     def __init__(self) -> None:
         self.versions = Versions()
         self.count = self.submitted = 0
+        self.actions: Counter[str] = Counter()
         self.waiting: list[ModelStep] = []
         self.last_us: dict[str, int] = {}
         self.states: dict[str, dict[str, SymbolState]] = {}
@@ -170,6 +173,7 @@ class StepBook:
         """One step more."""
         symbol, at_us = step.request.symbol, step.request.at_us
         self.count += 1
+        self.actions[step.signal.action.name] += 1
         self.waiting.append(step)
         self.last_us[symbol] = at_us
         self._remember(step.digest, symbol, at_us, step.state)
@@ -196,7 +200,7 @@ class StepBook:
         return msgspec.msgpack.encode(
             _Dump(
                 self.versions, self.count, self.submitted, self.last_us, self.states, list(self.recent.values()),
-                self.waiting, self.shadow,
+                self.waiting, self.shadow, self.actions,
             )
         )  # fmt: skip
 
@@ -207,7 +211,7 @@ class StepBook:
         book.versions, book.count, book.submitted = said.versions, said.count, said.submitted
         book.last_us, book.states, book.waiting = said.last_us, said.states, said.waiting
         book.recent = OrderedDict((step.signal.signal_id, step) for step in said.recent)
-        book.shadow = said.shadow
+        book.shadow, book.actions = said.shadow, Counter(said.actions)
         return book
 
     def _remember(self, digest: str, symbol: str, at_us: int, state: bytes | None) -> None:

@@ -4,7 +4,7 @@ Needs the extra `feeds`, which brings SQLAlchemy.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from sqlalchemy import ColumnElement, and_, select, tuple_
 
 from raysignal.agents.inference.indicators import bars_needed, last_values
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.tables import BARS
@@ -19,6 +21,8 @@ from raysignal.engine.strategies.strategy import Bars
 
 _SERIES_KEPT_S = 10.0
 _VALUES_KEPT = 1024
+PRICE_SOURCE = "bars"
+"""The source of a portfolio's rows that are prices of stored bars."""
 COLUMNS = ("open", "high", "low", "close", "volume")
 _KEY = (BARS.c.venue, BARS.c.symbol, BARS.c.basis, BARS.c.interval_us)
 
@@ -120,6 +124,55 @@ class StoredBars:
         self._values[key] = found
         return found
 
+    def prices_between(
+        self,
+        symbol: str,
+        after_us: int,
+        until_us: int,
+        preferred_us: Sequence[int] = (),
+        *,
+        patience_us: int = 0,
+        most: int = 10_000,
+    ) -> list[Signal]:
+        """The first bars that ended after an instant and by another, as rows of a portfolio without a signal.
+
+        A bar is its close at its end, with its high and low; before it its open is a row of its own, where that is
+        not the close before: a price that jumped over a stop between two bars closes the position there.
+
+        Args:
+            symbol: as in `values_at`; it is the rows' symbol. Nothing where it means no bars, or those of several.
+            after_us: UTC microseconds.
+            until_us: UTC microseconds.
+            preferred_us: as in `values_at`.
+            patience_us: a bar that is not so old by `until_us`, before which one is missing, is left for later.
+            most: bars.
+
+        Raises:
+            StoreUnavailable: the database does not answer.
+        """
+        try:
+            series = self.series_of(symbol, None, preferred_us)
+        except InvalidField:
+            return []
+        # Until the next bar can have ended, there is none.
+        if series is None or until_us // series.interval_us == after_us // series.interval_us:
+            return []
+        bars = self._bars(series, until_us, most, after_us=after_us, latest=False)
+        rows: list[Signal] = []
+        before_us = after_us
+        for place, end_us in enumerate(bars.known_at_us.tolist()):
+            open_us = end_us - series.interval_us
+            if open_us > before_us and end_us > until_us - patience_us:
+                break
+            before_us = end_us
+            name = f"{series.interval_us}:{format_instant(end_us)}"
+            first, close = float(bars.open[place]), float(bars.close[place])
+            if open_us >= after_us and not (rows and rows[-1].price == first):
+                rows.append(_price_row(symbol, open_us, first, f"{name}:OPEN"))
+            reach = {"high": float(bars.high[place]), "low": float(bars.low[place])}
+            rows.append(_price_row(symbol, end_us, close, f"{name}:PRICE", reach))
+        return rows
+
     def series_of(
         self, symbol: str, interval_us: int | None = None, preferred_us: Sequence[int] = ()
     ) -> BarSeries | None:
@@ -158,15 +211,26 @@ class StoredBars:
             self._series = now_s, found
         return self._series[1]
 
-    def _bars(self, series: BarSeries, at_us: int, most: int) -> Bars:
-        """The last bars that had ended at an instant, at most so many."""
+    def _bars(
+        self, series: BarSeries, at_us: int, most: int, *, after_us: int = -1, latest: bool = True
+    ) -> Bars:
+        """Bars that ended after an instant and had ended at another: at most so many, the latest or the first."""
+        open_us, length_us = BARS.c.open_us, series.interval_us
         wanted = (
-            select(BARS.c.open_us, *(BARS.c[name] for name in COLUMNS))
-            .where(series.rows, BARS.c.open_us <= at_us - series.interval_us)
-            .order_by(BARS.c.open_us.desc())
+            select(open_us, *(BARS.c[name] for name in COLUMNS))
+            .where(series.rows, open_us > after_us - length_us, open_us <= at_us - length_us)
+            .order_by(open_us.desc() if latest else open_us)
             .limit(most)
         )
         with self.database.reading() as connection:
-            rows = connection.execute(wanted).all()[::-1]
+            rows = connection.execute(wanted).all()[:: -1 if latest else 1]
         ends = np.array([row.open_us + series.interval_us for row in rows], np.int64)
         return Bars(ends, *(np.array([float(getattr(row, name)) for row in rows]) for name in COLUMNS))
+
+
+def _price_row(
+    symbol: str, at_us: int, price: float, name: str, reach: Mapping[str, float] | None = None
+) -> Signal:
+    return Signal(
+        symbol, at_us, Action.HOLD, price, PRICE_SOURCE, f"{PRICE_SOURCE}:{symbol}:{name}", reach or {}
+    )

@@ -8,7 +8,7 @@ applied may not be durable) and opened anew at the next call.
 import asyncio
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -29,6 +29,7 @@ from raysignal.engine.portfolio.receipts import (
     PortfolioStatus,
     RecentRows,
     Submission,
+    SymbolMark,
 )
 from raysignal.engine.portfolio.refusal_log import RefusalLog, read_refusals, write_refusals
 from raysignal.engine.portfolio.shard import Checkpoint, PendingSubmission, Shard
@@ -205,6 +206,10 @@ class Mailbox:
     async def known(self, portfolio: str, keys: UInt64Array) -> BoolArray:
         """See `Shard.known`."""
         return await self._read(lambda shard: shard.known(portfolio, keys))
+
+    async def marks(self, portfolio: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        """See `Shard.marks`."""
+        return await self._read(lambda shard: shard.marks(portfolio, symbols))
 
     async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""

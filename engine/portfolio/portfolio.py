@@ -1,5 +1,6 @@
 """One portfolio: its ledger, the marks that later signals are judged by, the rows not yet in the history."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.receipts import PortfolioStatus
+from raysignal.engine.portfolio.receipts import PortfolioStatus, SymbolMark
 
 NO_SIGNAL_YET_US = np.iinfo(np.int64).min
 """The high-water mark of a symbol that has had no signal."""
@@ -143,6 +144,15 @@ class Portfolio:
             np.concatenate([self.high_water, np.full(new_symbols, NO_SIGNAL_YET_US)]),
             np.concatenate([self.last_price, np.full(new_symbols, np.nan)]),
         )
+
+    def marks_by_symbol(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        """The marks of those of some symbols that have had a row."""
+        held = self.ledger.positions[:, [at.QUANTITY, at.WAITING]].any(axis=1)
+        codes = {name: self._code[name] for name in symbols if name in self._code}
+        return {
+            name: SymbolMark(int(self.high_water[code]), float(self.last_price[code]), bool(held[code]))
+            for name, code in codes.items()
+        }
 
     def apply(
         self,

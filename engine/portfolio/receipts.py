@@ -68,6 +68,21 @@ class PortfolioStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class SymbolMark:
+    """What the next row of a symbol is measured against.
+
+    Attributes:
+        last_us: the instant of its last row.
+        last_price: the price of that row.
+        held: whether there is a position in it, or an order that waits.
+    """
+
+    last_us: int
+    last_price: float
+    held: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """The answer to n submitted rows, in the order they were submitted; all that it accepts is durable.
 

@@ -16,7 +16,7 @@ When a write fails, the shard is of no more use: what it applied may not be dura
 
 import sys
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, timezone
@@ -67,6 +67,7 @@ from raysignal.engine.portfolio.receipts import (
     PortfolioStatus,
     RecentRows,
     Submission,
+    SymbolMark,
 )
 from raysignal.engine.portfolio.records import (
     CreationRecord,
@@ -517,6 +518,14 @@ class Shard:
         ordinals, _ = self.identities.lookup(portfolio_keys(keys, name))
         found: BoolArray = ordinals >= 0
         return found
+
+    def marks(self, name: str, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        """See `Portfolio.marks_by_symbol`.
+
+        Raises:
+            NotFound: no such portfolio.
+        """
+        return self.portfolio(name).marks_by_symbol(symbols)
 
     def recent(self, name: str) -> Callable[[], RecentRows]:
         """How the rows that the history does not hold yet are collected, in the history's columns; may block."""

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import orjson
-import pyarrow.compute as pc
 from fastapi import APIRouter, Query
 from fastapi.routing import APIRoute
 from starlette.requests import Request
@@ -18,7 +17,6 @@ from starlette.responses import RedirectResponse, Response
 
 from raysignal.agents.inference.signals import SOURCE, generated_signal, is_generated
 from raysignal.agents.inference.values import ModelSignal
-from raysignal.engine import history
 from raysignal.engine.core.errors import NotFound, RaysignalError
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.signals import Action, Signal
@@ -232,23 +230,21 @@ async def get_statistics(replica: State) -> Any:
     portfolio = replica.settings.inference.portfolio
     recent, statistics = await asyncio.gather(_recent(replica), replica.asked_models().statistics())
     answer: dict[str, Any] = {
-        "portfolio": portfolio, "signals": dict.fromkeys(("BUY", "SELL", "HOLD"), 0), "trades": 0, "win_rate": None,
+        "portfolio": portfolio, "signals": statistics["signals"], "trades": 0, "win_rate": None,
         "pnl": 0.0, "fees": 0.0, "open": 0, "unrealised_pnl": 0.0, "equity": None, "total_return": None,
         "requests": statistics["counts"],
         "latency_ms": statistics["latency_ms"], "inference_ms": statistics["inference_ms"],
     }  # fmt: skip
     if recent is not None:
         reader = TradeReader(replica.blobs, portfolio, recent)
-        summary, counts, standing = await asyncio.gather(
-            asyncio.to_thread(reader.summary),
-            asyncio.to_thread(_counted, replica, recent),
-            replica.portfolios.standing(portfolio),
+        summary, standing = await asyncio.gather(
+            asyncio.to_thread(reader.summary), replica.portfolios.standing(portfolio)
         )
         performance = standing.as_dict()["performance"]
         answer |= {
             name: summary[name] for name in ("trades", "win_rate", "pnl", "fees", "open", "unrealised_pnl")
         }
-        answer |= {"signals": counts} | {name: performance[name] for name in ("equity", "total_return")}
+        answer |= {name: performance[name] for name in ("equity", "total_return")}
     return answer
 
 
@@ -283,22 +279,6 @@ async def _levels(replica: ReplicaState, signal_id: str | None) -> dict[str, flo
         return {"stop_loss": None, "take_profit": None}
     taken = (await replica.portfolios.find(replica.settings.inference.portfolio, signal_id)).batch.signal(0)
     return {"stop_loss": taken.stop_loss, "take_profit": taken.take_profit}
-
-
-def _counted(replica: ReplicaState, recent: RecentRows) -> dict[str, int]:
-    """Generated signals by action, of all the history."""
-    counts = dict.fromkeys(("BUY", "SELL", "HOLD"), 0)
-    columns = ["ordinal", "source", "signal"]
-    written = history.read_columns(replica.blobs, recent.portfolio, 0, columns)
-    last = -1
-    for table in [*written, *recent.tables]:
-        fresh = table.select(columns).filter(pc.greater(table["ordinal"], last))
-        ours = fresh.filter(pc.equal(fresh["source"].cast("string"), SOURCE))
-        for each in pc.value_counts(ours["signal"]).to_pylist():
-            name = Action(each["values"]).name
-            counts[name] = counts.get(name, 0) + each["counts"]
-        last = fresh["ordinal"][-1].as_py() if len(fresh) else last
-    return {name: counts[name] for name in ("BUY", "SELL", "HOLD")}
 
 
 async def _page(

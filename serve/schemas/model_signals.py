@@ -137,7 +137,9 @@ class ModelStatisticsBody(Shown):
     """What became of generated signals, and how quickly they were made."""
 
     portfolio: PortfolioName
-    signals: Annotated[dict[Literal["BUY", "SELL", "HOLD"], int], Field(description="generated, by action")]
+    signals: Annotated[
+        dict[Literal["BUY", "SELL", "HOLD"], int], Field(description="on record of the model, by action")
+    ]
     trades: Annotated[int, Field(description="closed positions")]
     win_rate: Annotated[float | None, Field(description="share of them with a profit after fees")]
     pnl: Annotated[float, Field(description="of closed positions, after fees")]

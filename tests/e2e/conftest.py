@@ -107,14 +107,14 @@ def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="package")
 def database_url(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with two hours of bars of `binance-usdm:BTCUSDT`."""
-    instrument = Instrument("binance-usdm", "BTCUSDT", 2, 3)
+    """A database with two hours of bars of `binance-usdm:BTCUSDT`, and of `fx:USDMXN`."""
     closes = [9_500_000 + 700 * (minute % 11) - 90 * minute for minute in range(120)]
     bars = []
-    for minute, close in enumerate(closes):
-        open_us = FIRST_BAR_US + minute * MINUTE_US
-        prices = (close, close + 900, close - 800, close)
-        bars.append(Bar(instrument, Basis.TRADES, MINUTE_US, open_us, *prices, 5_000, 40))
+    for instrument in (Instrument("binance-usdm", "BTCUSDT", 2, 3), Instrument("fx", "USDMXN", 2, 3)):
+        for minute, close in enumerate(closes):
+            open_us = FIRST_BAR_US + minute * MINUTE_US
+            prices = (close, close + 900, close - 800, close)
+            bars.append(Bar(instrument, Basis.TRADES, MINUTE_US, open_us, *prices, 5_000, 40))
     address = f"sqlite:///{tmp_path_factory.mktemp('database') / 'market.db'}"
     database = open_database(address)
     with database.writing() as connection:

@@ -1,100 +1,15 @@
-"""Every operation of the OpenAPI document, fuzzed: no 500, no status or body that the document does not know.
-
-What the document allows is taken and what it forbids is refused, but where no schema can tell: that the stamps of
-signals go on, that a text is CSV or JSON, that a cursor is one of a page.
-"""
-
-from typing import Any
+"""Every operation of the OpenAPI document, fuzzed: no 500, no status or body that the document does not know."""
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    negative_data_rejection,
-    positive_data_acceptance,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-    unsupported_method,
-)
+
+from tests.e2e.fuzzing import fuzzed
 
 pytestmark = [pytest.mark.cluster]
 
-ANSWERS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-    unsupported_method,
-]
-BEYOND_SCHEMAS = {
-    "POST /v1/model/load",
-    "POST /v1/model/shadow",
-    "POST /v1/model/promote",
-    "POST /v1/model/roll-back",
-    "POST /signal",
-    "POST /signals",
-    "POST /hooks/{token}",
-    "GET /history",
-    "GET /v1/trades",
-    "GET /memory/similar",
-    "POST /memory/similar",
-    "POST /api/signals/generate",
-    "POST /api/signals/generate-from-db",
-    "GET /api/signals/latest",
-    "GET /api/signals/history",
-    "GET /api/signals/positions/closed",
-}
-WAITS_FOR_CHROMA = {
-    "GET /memory/similar",
-    "POST /memory/similar",
-    "POST /memory/rebuild",
-}  # 503 until it is there
-SKIPS_ROWS = "POST /signals"  # with on_error=skip it takes what is right beside what is wrong
-
 
 @pytest.mark.parametrize("examples", [8, pytest.param(100, marks=pytest.mark.long)])
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize("positive", [True, False])
 def test_every_answer_to_fuzzed_input_is_one_that_is_described(
-    url: str, portfolio: str, mode: GenerationMode, examples: int
+    url: str, portfolio: str, positive: bool, examples: int
 ) -> None:
-    document = schemathesis.openapi.from_url(f"{url}/openapi.json")
-    fuzzed = 0
-    for found in document.get_all_operations():
-        operation = found.ok()
-        positive = mode is GenerationMode.POSITIVE
-        if not positive and not (operation.path_parameters or operation.query or operation.body):
-            continue  # there is nothing that could be wrong
-        checks: list[Any] = [*ANSWERS]
-        if operation.label in WAITS_FOR_CHROMA:
-            checks.remove(not_a_server_error)
-        if not positive and operation.label != SKIPS_ROWS:
-            checks.append(negative_data_rejection)
-        if positive and operation.label not in BEYOND_SCHEMAS | WAITS_FOR_CHROMA:
-            checks.append(positive_data_acceptance)
-
-        # What is posted goes to a portfolio of its own: the agent remembers all that the primary one was sent.
-        posts = operation.method == "post" and any(one.name == "portfolio" for one in operation.query)
-
-        @settings(
-            max_examples=examples,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.explicit, Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy(generation_mode=mode))
-        def fuzz(case: Any) -> None:
-            # Called before the loop goes on.
-            if posts:  # noqa: B023
-                case.query = {"portfolio": portfolio} | dict(case.query or {})
-            case.call_and_validate(checks=checks, timeout=90.0)  # noqa: B023
-
-        fuzz()
-        fuzzed += 1
-    assert fuzzed >= (11 if mode is GenerationMode.POSITIVE else 6)
+    assert fuzzed(url, portfolio, positive, examples) >= (11 if positive else 6)

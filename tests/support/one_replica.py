@@ -54,6 +54,9 @@ class Desk:
     async def known(self, portfolio: str, keys: Any) -> Any:
         return await self._mailbox.known(portfolio, keys)
 
+    async def marks(self, portfolio: str, symbols: Any) -> Any:
+        return await self._mailbox.marks(portfolio, symbols)
+
     async def recent(self, portfolio: str) -> Any:
         return await self._mailbox.recent(portfolio)
 
@@ -115,6 +118,7 @@ class Replica:
     front: ASGIApp
     desk: Desk
     lines: list[Any]
+    models: ModelDesk
 
 
 @asynccontextmanager
@@ -140,6 +144,7 @@ async def replica(
     mailbox = Mailbox(open_shard, view_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
     desk = Desk(mailbox)
     host = model_host(chosen, desk, on_fenced=lambda: None)
+    models = ModelDesk(host)
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
     state = ReplicaState(
@@ -149,10 +154,10 @@ async def replica(
         Credentials.of(chosen),
         name="r1",
         pipelines=pipelines,
-        models=ModelDesk(host),  # type: ignore[arg-type]
+        models=models,  # type: ignore[arg-type]
         now_us=now_us or present_us,
     )
-    yield Replica(build_api(state, log=log, store_log=StoreLog(log, "r1")), desk, captured.entries)
+    yield Replica(build_api(state, log=log, store_log=StoreLog(log, "r1")), desk, captured.entries, models)
     await host.close()
     await mailbox.close()
 

@@ -395,6 +395,8 @@ async def test_a_posted_row_that_only_looks_generated_disturbs_nothing_that_is_r
         assert (await http.post("/signal?portfolio=model", json=row)).status_code == 200
         assert (await http.get("/api/signals/latest")).json() == made
         assert (await http.get("/api/signals/history")).json()["signals"] == [made]
+        counted = (await http.get("/api/signals/statistics")).json()["signals"]
+        assert counted == {"BUY": 0, "SELL": 0, "HOLD": 0} | {made["action"]: 1}
         taken = await http.post(GENERATE, json={"symbol": "MXN", "close_price": 17.0, "signal_id": "p-1"})
         assert (taken.status_code, taken.json()["field"]) == (409, "signal_id")
 

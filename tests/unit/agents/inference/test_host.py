@@ -4,6 +4,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from raysignal.agents.inference import step_journal
 from raysignal.agents.inference.host import ModelHost
 from raysignal.agents.inference.placeholder import PlaceholderModel
+from raysignal.agents.inference.portfolio_rows import PortfolioPrices
 from raysignal.agents.inference.signals import SignalRules
 from raysignal.agents.inference.step_journal import StepJournal
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
@@ -24,17 +26,20 @@ from raysignal.engine.core.errors import (
     LateSignal,
     ModelRefused,
     ModelUnavailable,
+    PriceJump,
     RaysignalError,
     StoreUnavailable,
 )
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.journal.local import LocalStore
+from raysignal.engine.portfolio.receipts import SymbolMark
 from tests.support.onnx_models import feed_forward, of_numbers, recurrent, write_model
 
 BAR = 300_000_000
 BEGIN = 1_735_689_600_000_000
 NO_MODEL = "none"
+MAX_JUMP = 1_000.0
 
 
 class Portfolio:
@@ -44,12 +49,20 @@ class Portfolio:
         self.taken: dict[str, Signal] = {}
         self.received = 0
         self.last_us: dict[str, int] = {}
+        self.last_price: dict[str, float] = {}
         self.fails = False
 
     async def submit(self, signals: Sequence[Signal]) -> list[RaysignalError | None]:
         if self.fails:
             raise StoreUnavailable("the portfolio does not answer")
         return [self._submit(each) for each in signals]
+
+    async def marks(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
+        return {
+            symbol: SymbolMark(self.last_us[symbol], self.last_price[symbol], held=False)
+            for symbol in symbols or ()
+            if symbol in self.last_us
+        }
 
     def _submit(self, signal: Signal) -> RaysignalError | None:
         self.received += 1
@@ -58,6 +71,7 @@ class Portfolio:
         if signal.timestamp_us < self.last_us.get(signal.symbol, 0):
             return LateSignal(signal.symbol, str(signal.timestamp_us), str(self.last_us[signal.symbol]))
         self.last_us[signal.symbol] = signal.timestamp_us
+        self.last_price[signal.symbol] = signal.price
         self.taken[signal.signal_id] = signal
         return None
 
@@ -79,12 +93,13 @@ class World:
             self.fenced += 1
 
         blobs = DiskBlobs(self.folder / "store")
+        prices = PortfolioPrices(self.portfolio, MAX_JUMP, None, BAR)
         return ModelHost(
             lambda: StepJournal.open(
                 LocalStore(self.folder / "store" / "journal" / "model=model"), blobs, "state/model=model",
                 snapshot_steps=self.snapshot_steps,
             ),
-            blobs, self.portfolio.submit, rules=SignalRules(confidence=confidence), placeholder=PlaceholderModel(),
+            blobs, self.portfolio, prices, rules=SignalRules(confidence=confidence), placeholder=PlaceholderModel(),
             configured=None if configured == NO_MODEL else configured, on_fenced=fenced,
         )  # fmt: skip
 
@@ -260,7 +275,7 @@ async def test_a_second_host_takes_over_and_the_first_answers_nothing_more(world
     first = world.host(location)
     await one(first, request(0))
     second = world.host(location)
-    await second.begin()
+    await second.follow_bars(BEGIN)
     with_state = await one(second, request(1))
     assert isinstance(await refused(first, request(1)), Fenced)
     assert world.fenced == 1
@@ -277,7 +292,7 @@ async def test_what_was_recorded_and_not_submitted_is_submitted_at_the_restart(w
     assert isinstance(await refused(host, request(2)), StoreUnavailable)
     world.portfolio.fails = False
     again = world.host(location)
-    await again.begin()
+    await again.follow_bars(BEGIN)
     assert [each.timestamp_us for each in world.portfolio.taken.values()] == [BEGIN, BEGIN + BAR]
     assert (await again.info())[
         "steps"
@@ -285,12 +300,44 @@ async def test_what_was_recorded_and_not_submitted_is_submitted_at_the_restart(w
     assert (await one(again, request(1))).signal_id in world.portfolio.taken
 
 
-async def test_a_refusal_of_the_portfolio_is_the_answer_also_to_the_repeated_request(world: World) -> None:
+async def test_what_the_portfolio_would_refuse_is_no_step_and_in_no_memory(tmp_path: Path) -> None:
+    told = []
+    for name in ("disturbed", "quiet"):
+        world = World(tmp_path / name)
+        host = world.host(world.model())
+        good = [request(place) for place in range(4)]
+        if name == "disturbed":
+            jump = request(2, close=100.0 * 2 * MAX_JUMP)
+            answers = await host.generate([good[0], good[1], jump])
+            assert isinstance(answers.pop(), PriceJump)
+            assert isinstance(await refused(host, jump), PriceJump)
+            world.portfolio.last_us["EURUSD"] = BEGIN + BAR
+            world.portfolio.last_price["EURUSD"] = 100.0
+            assert isinstance(await refused(host, request(0, "EURUSD")), LateSignal)
+            answers += await host.generate(good[2:])
+        else:
+            answers = await host.generate(good)
+        assert (await host.info())["steps"] == len(world.portfolio.taken) == 4
+        told.append(signals_of(answers))
+    assert told[0] == told[1]
+
+
+async def test_a_price_that_was_accepted_by_hand_lets_the_next_one_through(world: World) -> None:
     host = world.host(world.model())
-    world.portfolio.last_us["USDCOP"] = BEGIN + BAR
-    assert isinstance(await refused(host, request(0)), LateSignal)
-    assert isinstance(await refused(host, request(0)), LateSignal)
-    assert isinstance(await one(host, request(1)), ModelSignal)
+    await one(host, request(0))
+    far = request(1, close=100.0 * 2 * MAX_JUMP)
+    assert isinstance(await refused(host, far), PriceJump)
+    world.portfolio.last_price["USDCOP"] = far.close
+    await one(host, far)
+
+
+async def test_what_comes_between_the_check_and_the_portfolio_is_the_answer_again(world: World) -> None:
+    host = world.host(world.model())
+    asked = request(0, signal_id="mine")
+    made = await one(host, asked)
+    world.portfolio.taken["mine"] = replace(world.portfolio.taken["mine"], price=1.0)
+    assert isinstance(await refused(host, asked), IdentityConflict)
+    assert made.signal_id == "mine"
 
 
 async def test_a_journal_that_failed_is_opened_anew(world: World) -> None:
@@ -309,7 +356,7 @@ async def test_snapshots_bound_the_replay(world: World, monkeypatch: pytest.Monk
     for place in range(10):
         await one(host, request(place))
     again = world.host(location)
-    await again.begin()
+    await again.follow_bars(BEGIN)
     blobs = DiskBlobs(world.folder / "store")
     assert len(blobs.list("state/model=model/snapshots/")) == 2
     assert (await again.info())["steps"] == 10
@@ -359,7 +406,7 @@ async def test_another_configured_model_speaks_after_the_start_and_the_one_befor
     world: World,
 ) -> None:
     host = world.host(world.model())
-    await host.begin()
+    await host.follow_bars(BEGIN)
     await host.close()
     again = world.host(world.model("two", recurrent(seed=7), version="2"))
     info = await again.info()
@@ -445,7 +492,7 @@ async def test_without_onnx_runtime_a_model_says_what_to_install_and_the_placeho
 
 async def test_a_bad_model_in_the_place_of_a_good_one_is_told_and_the_good_one_goes_on(world: World) -> None:
     location = world.model()
-    await world.host(location).begin()
+    await world.host(location).follow_bars(BEGIN)
     world.model("lstm", feed_forward(features=5))
     again = world.host(location)
     assert (await one(again, request(0))).model_version == "policy 1"

@@ -16,7 +16,7 @@ from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.decider import Decider, Instants, verdict_of
 from raysignal.agents.override.follower import NEWEST, Follower, PortfolioMismatch
 from raysignal.agents.override.log import recorded
-from raysignal.agents.override.outcomes import Settler
+from raysignal.agents.override.outcomes import Horizon, Settler
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.agents.verdicts import DecidedBy, decided
 from raysignal.engine.core.columns import SignalBatch, TextColumn
@@ -411,3 +411,29 @@ async def test_no_model_is_asked_while_the_breaker_is_open(world):
     model = Thinker()
     await live(await world.begin(own, asking(model)))
     assert model.asked == 0
+
+
+@pytest.mark.parametrize(("horizon", "settles"), [("2b", True), ("30m", False)])
+async def test_a_stamp_of_tomorrow_holds_only_outcomes_back_that_end_after_a_time(
+    world: World, batch: SignalBatch, horizon: str, settles: bool
+) -> None:
+    """The agent's time stands still for the other symbols until that stamp has passed; nothing is decided twice."""
+    own = replace(terms(), rules=replace(RULES, horizon=Horizon.parse(horizon)))
+    follower = await world.begin(own)
+    world.post(batch.take(np.arange(200)))
+    await live(follower)
+    before = follower.shown.settled
+    ahead = int(batch.timestamp_us[199]) + 23 * 60 * MINUTE + 59 * MINUTE
+    world.post(SignalBatch.of_signals([Signal("ETH", ahead, Action.BUY, 50.0)]))
+    world.post(batch.take(np.arange(200, 400)))
+    await live(follower)
+    assert follower.count == 401
+    grew = follower.shown.settled - before
+    assert (grew > 150) is settles
+    assert settles or grew <= 1
+    passed = [Signal("BTC", ahead + place * MINUTE, Action.BUY, 100.0) for place in range(1, 60)]
+    world.post(SignalBatch.of_signals(passed))
+    await live(follower)
+    assert follower.shown.settled - before > 200
+    again = await world.begin(own)
+    assert (again.count, again.shown.settled) == (follower.count, follower.shown.settled)
