@@ -20,7 +20,7 @@ class EventCounts:
         self.ended: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
         self._decisions = 0
-        self.slippage = 0.0
+        self.slippage = self.funding = 0.0
         self.alarms: list[Any] = []
         self._also = also
 
@@ -36,6 +36,8 @@ class EventCounts:
         self.counts[name] += 1
         if name == "OrderFill":
             self.slippage += event.side * (float(event.price) - event.decided_price) * float(event.quantity)
+        elif name == "FundingPayment":
+            self.funding += float(event.amount)
         elif name == "OrderEnded" and event.state != "filled":
             self.ended[f"{event.state}: {event.reason}" if event.reason else event.state] += 1
         elif name == "Alarm":
@@ -71,7 +73,7 @@ def show(pipeline: Pipeline, log: EventCounts, figures: dict[str, Any], output: 
     output.say(
         f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
         f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
-        f"slippage {figures['slippage']:,.2f}"
+        f"slippage {figures['slippage']:,.2f}, funding {figures['funding']:,.2f}"
     )
     for alarm in log.alarms[-3:]:
         output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
@@ -118,6 +120,7 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "total_return": float(equity[-1] / initial - 1.0),
         "max_drawdown": float(np.max(1.0 - equity / peak)),
         "slippage": log.slippage,
+        "funding": log.funding,
         "breaker": pipeline.risk.stage.breaker.trading.value,
         "strategies": pipeline.earnings(),
         "weights": pipeline.weights(),

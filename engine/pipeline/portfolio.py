@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.engine.core.amounts import ZERO, minus, product, total
-from raysignal.engine.core.events import Candle, OrderFill, RiskOutcome, RiskVerdict
+from raysignal.engine.core.amounts import ZERO, less, minus, product, total
+from raysignal.engine.core.events import Candle, FundingPayment, OrderFill, RiskOutcome, RiskVerdict
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SIZE, TERMS, SignalTerms
@@ -191,7 +191,7 @@ class KernelPortfolio:
 
 
 class VenuePortfolio:
-    """A portfolio that follows a venue: what it filled, at its prices, with its fees. Cash and quantities are exact."""
+    """A portfolio that follows a venue: its fills, fees and funding. Cash and quantities are exact."""
 
     expected: Mapping[str, float] = MappingProxyType({})
 
@@ -203,12 +203,15 @@ class VenuePortfolio:
         self._cash = Decimal(repr(initial_cash))
         self._held: dict[str, Decimal] = {}
 
-    def on(self, event: Candle | OrderFill) -> Sequence[Any]:
+    def on(self, event: Candle | OrderFill | FundingPayment) -> Sequence[Any]:
         """See `engine.pipeline.path`."""
         symbol = event.symbol
         if isinstance(event, Candle):
             if event.interval_us == self._mark_us[symbol]:
                 self.prices[symbol] = event.close, event.at_us
+        elif isinstance(event, FundingPayment):
+            self._cash = less(self._cash, Decimal(event.amount))
+            self.cash = float(self._cash)
         else:
             price, quantity = Decimal(event.price), Decimal(event.quantity)
             signed = product(Decimal(event.side), quantity)
