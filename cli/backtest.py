@@ -19,6 +19,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import format_instant
 
 if TYPE_CHECKING:
+    from raysignal.engine.core.events import FundingRateSettled
     from raysignal.engine.core.market_events import Instrument
     from raysignal.engine.pipeline.backtest import CandleSeries
     from raysignal.runtime.pipeline import Pipeline
@@ -42,6 +43,13 @@ class BacktestConfig:
         typer.Option(
             metavar="FOLDER",
             help="Raw messages instead, as feed record keeps them: books, trades, latency and all.",
+        ),
+    ] = None
+    funding: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Funding rates of the prices' contracts, as market download keeps them, for orders on paper.",
         ),
     ] = None
     candles: Annotated[
@@ -71,6 +79,16 @@ def backtest(config: BacktestConfig) -> None:
         output.say(
             f"features  {', '.join(path.book_features)}: not known here; files of prices have no order books"
         )
+    if config.data is not None and path.contract_features:
+        output.say(
+            f"features  {', '.join(path.contract_features)}: not known here; files of prices say nothing of contracts"
+        )
+    if config.funding is not None and (config.data is None or path.venue.kind == "none"):
+        raise InvalidField(
+            "funding", str(config.funding),
+            "none without --data and venue.kind paper: recordings have their own, and a portfolio that fills by itself "
+            "holds no contracts",
+        )  # fmt: skip
     if path.decide == "review":
         llm = options.configured().llm
         output.say(f"review    {escape(llm.model)} is asked, at most {llm.budget:,d} times a day")
@@ -123,8 +141,23 @@ def _play_candles(
         after = stack.enter_context(
             backtest_asker(partial(own_adviser, options.configured()), pipeline, driver)
         )
-        run_backtest(driver, pipeline.strategies, series, after)
+        rates = [] if config.funding is None else _rates(config.funding, path, output)
+        run_backtest(driver, pipeline.strategies, series, after, rates)
     return pipeline, log
+
+
+def _rates(folder: Path, path: PipelineConfig, output: Output) -> list[FundingRateSettled]:
+    from raysignal.engine.core.events import FundingRateSettled
+    from raysignal.engine.market.download import read_funding
+
+    symbols = {name: each.symbol for each in path.instruments for name in (each.symbol, each.market) if name}
+    rates = [
+        FundingRateSettled(at_us=at_us, symbol=symbols[name], rate=rate)
+        for at_us, name, rate in read_funding(folder)
+        if name in symbols
+    ]
+    output.say(f"funding   {len(rates):,d} rates of {escape(str(folder))}")
+    return rates
 
 
 def _instrument(path: PipelineConfig, symbol: str, series: list[CandleSeries]) -> Instrument:
@@ -183,9 +216,10 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
 def _bars(config: BacktestConfig, path: PipelineConfig, place: int, interval_us: int, output: Output) -> Any:
     """The candles of an instrument; a file names it as the portfolio or as its market."""
     if config.data is None:
-        from raysignal.data.bars import random_walk, with_books
+        from raysignal.data.bars import random_walk, with_books, with_contracts
 
         bars = random_walk(config.seed + place, config.candles, interval_us=interval_us)
+        bars = with_contracts(bars, config.seed + place) if path.contract_features else bars
         return with_books(bars, config.seed + place) if path.book_features else bars
     from raysignal.experiments.sweeps.market import markets_of
 

@@ -68,7 +68,7 @@ def report(pipeline: Pipeline, log: EventCounts, output: Output) -> None:
         f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
         f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
         f"Sharpe {_ratio(performance['sharpe']) or 'not known yet'}, fees {performance['fees']:,.2f}, "
-        f"slippage {figures['slippage']:,.2f}"
+        f"slippage {figures['slippage']:,.2f}, funding {figures['funding']:,.2f}"
     )
     for alarm in log.alarms[-3:]:
         output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
@@ -111,6 +111,7 @@ def figures_of(pipeline: Pipeline, log: EventCounts) -> dict[str, Any]:
         "total_return": performance["total_return"],
         "max_drawdown": performance["max_drawdown"],
         "slippage": pipeline.portfolio.record.slippage,
+        "funding": pipeline.portfolio.record.funding,
         "performance": performance,
         "breaker": pipeline.risk.stage.breaker.trading.value,
         "strategies": pipeline.earnings(),

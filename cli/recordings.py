@@ -50,9 +50,9 @@ class RecordConfig:
         typer.Option(
             metavar="NAMES",
             rich_help_panel=feed.WATCH,
-            help="Some of depth,trades,quotes,klines; bars need trades or depth.",
+            help="Some of depth,trades,quotes,klines,contract,liquidations; bars need trades or depth.",
         ),
-    ] = "depth,trades,quotes"
+    ] = "depth,trades,quotes,contract,liquidations"
     duration: feed.Duration = None
     market: feed.MarketOptions
     json: options.Json = False

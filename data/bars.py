@@ -36,3 +36,15 @@ def with_books(bars: Bars, seed: int, *, unknown: float = 0.0) -> Bars:
     book = np.stack([bars.close - half, sizes[0], bars.close + half, sizes[1]], axis=1)
     book[draws.random(n) < unknown] = np.nan
     return replace(bars, book=book)
+
+
+def with_contracts(bars: Bars, seed: int, *, unknown: float = 0.0) -> Bars:
+    """The same bars as those of a made-up perpetual; of a share of them its state is not known."""
+    draws, n = np.random.default_rng((seed, 2)), len(bars)
+    index = bars.close * (1.0 + draws.normal(0.0, 1e-4, n))
+    mark = index * (1.0 + draws.normal(0.0, 3e-4, n))
+    interest = 1e4 * np.exp(np.cumsum(draws.normal(0.0, 0.01, n)))
+    liquidated = np.where(draws.random((2, n)) < 0.3, draws.uniform(0.0, 5.0, (2, n)), 0.0)
+    contract = np.stack([draws.normal(1e-4, 5e-5, n), mark, index, interest, *liquidated], axis=1)
+    contract[draws.random(n) < unknown] = np.nan
+    return replace(bars, contract=contract)

@@ -121,6 +121,7 @@ def build(
         {symbol: config.intervals_us(symbol) for symbol in config.symbols},
         partial(_builder, told_by_books_of(instruments.values())),
         books=bool(config.book_features),
+        contracts=bool(config.contract_features),
     )
     answers = answers_of(config, decide, stage.breaker)
     path = DecisionPath(
@@ -137,10 +138,10 @@ def _wait_us(config: PipelineConfig) -> int | None:
 
 
 def subscriptions_of(instruments: Iterable[Instrument]) -> dict[str, list[Subscription]]:
-    """What a path wants of each venue: trades, and books to fill orders from."""
+    """What a path wants of each venue: trades, books to fill orders from, and what is said of contracts."""
     wanted: dict[str, list[Subscription]] = {}
     for instrument in instruments:
-        channels = frozenset({Channel.DEPTH, Channel.TRADES})
+        channels = frozenset({Channel.DEPTH, Channel.TRADES, Channel.CONTRACT, Channel.LIQUIDATIONS})
         wanted.setdefault(instrument.venue, []).append(Subscription(instrument, channels))
     return wanted
 

@@ -213,7 +213,7 @@ def _fills(_: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
     return {"fills": list(recent.fills)}
 
 
-def _positions(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
+def _positions(live: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
     portfolio = live.pipeline.portfolio
     return {
         "cash": portfolio.cash, "equity": portfolio.equity,
@@ -224,6 +224,7 @@ def _positions(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
             }
             for symbol, quantity in sorted(portfolio.positions.items())
         ],
+        "funding": list(recent.funding),
     }  # fmt: skip
 
 

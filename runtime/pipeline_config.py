@@ -341,6 +341,11 @@ class PipelineConfig(_Part):
         return tuple(each.name for each in parse_features(self.features) if each.reads_book)
 
     @property
+    def contract_features(self) -> tuple[str, ...]:
+        """The features that are of what a venue says of a contract."""
+        return tuple(each.name for each in parse_features(self.features) if each.reads_contract)
+
+    @property
     def models(self) -> dict[str, str]:
         """Of each strategy that is a model: its digest."""
         return {each.name: each.model().policy.digest for each in self.strategies if each.kind == MODEL}

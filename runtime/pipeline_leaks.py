@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from raysignal.data.bars import random_walk, with_books
+from raysignal.data.bars import random_walk, with_books, with_contracts
 from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import PathEvent, StrategySignal, decode_event, encode_event
@@ -64,10 +64,11 @@ def check_leaks(
     Raises:
         InvalidField: a strategy of the configuration refuses the market.
     """
-    market = {
-        symbol: with_books(random_walk(seed + place, candles, _step_us(config)), seed + place, unknown=0.1)
-        for place, symbol in enumerate(config.symbols)
-    }
+    market = {}
+    for place, symbol in enumerate(config.symbols):
+        bars = random_walk(seed + place, candles, _step_us(config))
+        known = with_contracts(bars, seed + place, unknown=0.1)
+        market[symbol] = with_books(known, seed + place, unknown=0.1)
     with nullcontext(runs) if runs is not None else IsolatedRuns() as processes:
         return _LeakCheck(processes, config, market, np.random.default_rng(seed), tries).findings()
 

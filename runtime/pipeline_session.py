@@ -14,6 +14,7 @@ import msgspec
 from raysignal.engine.core.errors import InvalidField, UnreadableInput, shorten
 from raysignal.engine.core.events import (
     Candle,
+    FundingPayment,
     OrderEnded,
     OrderFill,
     PathRestarted,
@@ -199,7 +200,9 @@ class SessionPlayer:
                 check.playing(number)
                 self._take(event)
             else:
-                if self.pipeline.venue is not None and isinstance(event, OrderFill | OrderEnded):
+                if self.pipeline.venue is not None and isinstance(
+                    event, OrderFill | OrderEnded | FundingPayment
+                ):
                     self._driver.facts(event)
                 check.expect(data)
             if check.difference is not None:

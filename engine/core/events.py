@@ -40,6 +40,22 @@ class BookSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
     ask_size: float
 
 
+class ContractSummary(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What was known of a contract; NaN: not known. Sizes as `Candle.volume`.
+
+    Attributes:
+        funding_rate, mark, index, open_interest: as the venue said them last; see `ContractState`.
+        longs, shorts: that were liquidated within the candle.
+    """
+
+    funding_rate: float
+    mark: float
+    index: float
+    open_interest: float
+    longs: float
+    shorts: float
+
+
 class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     """What happened in one interval, known at its end, `at_us`.
 
@@ -48,6 +64,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
         volume: in the base currency; NaN: not known.
         complete: all of its time was seen. Candles before it may be missing; strategies notice.
         book: the order book at its end; unset: not known, or no feature reads it.
+        contract: of a contract, its state at the end; unset as `book` is.
     """
 
     interval_us: int
@@ -58,6 +75,7 @@ class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
     volume: float
     complete: bool = True
     book: BookSummary | msgspec.UnsetType = msgspec.UNSET
+    contract: ContractSummary | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def identity(self) -> str:
@@ -293,6 +311,28 @@ class OrderFill(PathEvent, frozen=True, kw_only=True, tag="fill"):
         return f"{self.client_id}:{self.ordinal}"
 
 
+class FundingRateSettled(PathEvent, frozen=True, kw_only=True, tag="funding_rate"):
+    """What longs paid shorts, where the market does not say it itself; `rate`: a share of their value, as a text."""
+
+    rate: str
+
+
+class FundingPayment(PathEvent, frozen=True, kw_only=True, tag="funding"):
+    """What a position at the venue paid as funding; texts of decimals.
+
+    Attributes:
+        rate: of the position's value that longs pay shorts.
+        price: that it was valued at.
+        quantity: that was held, in the base currency; below 0: short.
+        amount: in the quote currency; below 0: it was received.
+    """
+
+    rate: str
+    price: str
+    quantity: str
+    amount: str
+
+
 class TradeAttribution(PathEvent, frozen=True, kw_only=True, tag="attribution"):
     """The profit of a closed trade, shared out.
 
@@ -347,13 +387,14 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
 
 
 PathInput = (
-    Candle | CandleBackfill | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
+    Candle | CandleBackfill | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | FundingPayment
+    | FundingRateSettled | Command | PathRestarted
 )  # fmt: skip
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (
     Candle | StrategySignal | AggregatedSignal | DecisionQuestion | DecisionAnswer | PositionDecision | RiskVerdict
-    | PlannedOrder | OrderFill | OrderEnded | TradeAttribution | Alarm
+    | PlannedOrder | OrderFill | OrderEnded | FundingPayment | TradeAttribution | Alarm
 )  # fmt: skip
 """What its stages say."""
 

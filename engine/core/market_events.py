@@ -24,6 +24,8 @@ class Channel(StrEnum):
     TRADES = "trades"
     QUOTES = "quotes"  # best bid and ask
     KLINES = "klines"
+    CONTRACT = "contract"  # mark and index price, funding rate, open interest
+    LIQUIDATIONS = "liquidations"
 
 
 class Instrument(msgspec.Struct, frozen=True):
@@ -173,4 +175,56 @@ class TradesLost(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="t
     received_us: int
 
 
-Event = Trade | Quote | Kline | BookChange | BookLost | TradesLost
+class ContractState(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="contract"):
+    """What a venue says of a contract beside its trades, all that it has said since the connection began.
+
+    Prices, rate and open interest are exact, since they have more digits than the instrument's own; None: not said.
+
+    Attributes:
+        mark, index: the price that positions are valued at, and the one of the spot markets behind it.
+        funding_rate: what longs will pay shorts at `next_funding_us` as it looks now, as a share of their value.
+        next_funding_us: 0: not said.
+        open_interest: in the unit of sizes.
+    """
+
+    instrument: Instrument
+    mark: Decimal | None
+    index: Decimal | None
+    funding_rate: Decimal | None
+    next_funding_us: int
+    open_interest: Decimal | None
+    exchange_us: int
+    received_us: int
+
+
+class Liquidation(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="liquidation"):
+    """A position that its venue closed by force.
+
+    Attributes:
+        size: lots of the instrument.
+        side: 1 if a short was bought back, -1 if a long was sold.
+    """
+
+    instrument: Instrument
+    price: Decimal
+    size: int
+    side: int
+    exchange_us: int
+    received_us: int
+
+
+class ContractLost(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="contract_lost"):
+    """Nothing is known of a contract's state, and liquidations may have been missed, until its state is heard again.
+
+    Attributes:
+        reason: `disconnected`, or `malformed`.
+    """
+
+    instrument: Instrument
+    reason: str
+    received_us: int
+
+
+ContractEvent = ContractState | Liquidation | ContractLost
+
+Event = Trade | Quote | Kline | BookChange | BookLost | TradesLost | ContractEvent

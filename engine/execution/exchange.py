@@ -62,6 +62,25 @@ class OrderReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PaidFunding:
+    """What a position paid at an instant of funding.
+
+    Attributes:
+        rate: of its value that longs pay shorts.
+        price: that it was valued at.
+        quantity: in the unit of orders; negative for short.
+        amount: in the account's currency; negative where it was received.
+    """
+
+    symbol: str
+    at_us: int
+    rate: Decimal
+    price: Decimal
+    quantity: Decimal
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
 class Balances:
     """What an account holds.
 

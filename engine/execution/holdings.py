@@ -50,6 +50,10 @@ class Holdings:
         held = HeldPosition(total((self.quantity(symbol), signed)), money)
         return Holdings(cash, {**self.positions, symbol: held})
 
+    def paid(self, amount: Decimal) -> "Holdings":
+        """With so much cash less."""
+        return Holdings(less(self.cash, amount), self.positions)
+
     def most(self, listing: Listing, side: Side, price: Decimal, fee_bps: Decimal) -> Decimal:
         """The largest quantity, in whole steps, that may be traded at a price."""
         money = listing.money(price)

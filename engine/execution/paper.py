@@ -17,11 +17,13 @@ where no book was known when it came and its value at the first one's best price
 an order whose instrument has another tick, lot or contract size when the account is opened again, or is not listed
 any more.
 
+*Funding* of contracts is settled by `fund`, once an instant, on what is held then.
+
 *Money*: see `engine.execution.holdings`. What open orders could cost is set aside. An order that the account cannot pay
 for is rejected; if prices move between, it is filled as far as the money goes, and the rest expires.
 
 An account is run by one exchange at a time: a second one makes the first one's next command raise `Fenced`.
-Not simulated: liquidation, funding, orders that are worse than the market by the exchange's own price bands.
+Not simulated: liquidation, orders that are worse than the market by the exchange's own price bands.
 """
 
 from collections.abc import Iterator, Sequence
@@ -29,7 +31,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 
-from raysignal.engine.core.amounts import check_not_negative
+from raysignal.engine.core.amounts import check_not_negative, product
 from raysignal.engine.core.errors import (
     ExchangeUnreachable,
     IdentityConflict,
@@ -41,7 +43,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.listings import USUAL_COSTS, Costs, Listing
 from raysignal.engine.core.market_events import Trade
 from raysignal.engine.core.orders import OrderRequest, OrderState
-from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
+from raysignal.engine.execution.exchange import Balances, Fill, OrderReport, PaidFunding
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import ASKS, BIDS, Depth, still_eaten
 from raysignal.engine.execution.paper_commands import FillRules, PaperCommand
@@ -158,6 +160,31 @@ class PaperExchange:
         with self._answering():
             return self._store.fills(after)
 
+    def fund(self, symbol: str, at_us: int, rate: Decimal, price: Decimal) -> PaidFunding | None:
+        """Settle the funding of a position at an instant; None: nothing is held, or it is settled already.
+
+        Args:
+            symbol: of a listing.
+            at_us: the instant; no earlier one is settled afterwards.
+            rate: of the position's value that longs pay shorts.
+            price: that the position is valued at.
+        """
+        with self._answering():
+            quantity = self._state().holdings.quantity(symbol)
+            if not quantity or any(each.symbol == symbol for each in self._store.funding(at_us)):
+                return None
+            turn = self._turn()
+            value = product(quantity, self._rules.listings[symbol].money(price))
+            paid = PaidFunding(symbol, at_us, rate, price, quantity, product(value, rate))
+            turn.fund(paid)
+            self._end(turn)
+            return paid
+
+    def funding(self, from_us: int) -> Sequence[PaidFunding]:
+        """What positions paid from an instant on, in time."""
+        with self._answering():
+            return self._store.funding(from_us)
+
     def book_changed(self, depth: Depth, at_us: int) -> None:
         """The book of an instrument is this now. It is read again whenever it is needed, until it is lost."""
         symbol = depth.instrument.symbol
@@ -226,10 +253,10 @@ class PaperExchange:
     def _end(self, turn: PaperCommand) -> None:
         """Write what the command did, if it did anything."""
         before, after = self._state(), turn.end()
-        if not turn.changed:
+        if not (turn.changed or turn.funding):
             return
         self._kept = None  # whatever happens now, memory does not know better than the database
-        self._store.write(before, after, turn.changed, turn.fills)
+        self._store.write(before, after, turn.changed, turn.fills, turn.funding)
         self._kept = after
 
     def _concerned(self, symbol: str) -> bool:

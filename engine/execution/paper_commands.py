@@ -20,7 +20,7 @@ from raysignal.engine.core.orders import (
     TimeInForce,
     check_step,
 )
-from raysignal.engine.execution.exchange import Fill
+from raysignal.engine.execution.exchange import Fill, PaidFunding
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import (
     ConsumedLevel,
@@ -62,11 +62,13 @@ class PaperCommand:
     Attributes:
         changed: orders that are not what they were, by client id.
         fills: made by this command.
+        funding: that it settled; None: none.
     """
 
     def __init__(self, kept: PaperState, rules: FillRules, depths: Mapping[str, Depth], at_us: int) -> None:
         self.changed: dict[str, RestingOrder] = {}
         self.fills: list[Fill] = []
+        self.funding: PaidFunding | None = None
         self._before = kept
         self._rules = rules
         self._depths = depths
@@ -112,6 +114,11 @@ class PaperCommand:
             return error
         self._put(order)
         return None
+
+    def fund(self, paid: PaidFunding) -> None:
+        """A position pays its funding."""
+        self.funding = paid
+        self._holdings = self._holdings.paid(paid.amount)
 
     def expire_unlisted(self) -> None:
         """End the orders whose instrument is not listed as it was when they came: books and trades count in other ticks

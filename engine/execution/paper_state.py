@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from raysignal.engine.execution.exchange import Fill, OrderReport
+from raysignal.engine.execution.exchange import Fill, OrderReport, PaidFunding
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
 
@@ -41,8 +41,9 @@ class PaperRecords(Protocol):
         """What is kept; a new account begins with `holdings`. `InvalidField` if it is another venue's or currency's."""
 
     def write(
-        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
-    ) -> None:
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill],
+        funding: PaidFunding | None = None,
+    ) -> None:  # fmt: skip
         """One command, all of it or nothing; `Fenced` if another exchange has written to this account."""
 
     def report(self, client_id: str) -> OrderReport | None:
@@ -50,6 +51,9 @@ class PaperRecords(Protocol):
 
     def fills(self, after: int) -> list[Fill]:
         """The account's fills with a larger ordinal."""
+
+    def funding(self, from_us: int) -> list[PaidFunding]:
+        """What positions paid from an instant on, in time."""
 
 
 KEPT_ORDERS = 10_000
@@ -66,6 +70,7 @@ class MemoryPaperStore:
         self._orders: dict[str, RestingOrder] = {}
         self._fills: deque[Fill] = deque(maxlen=KEPT_ORDERS)
         self._of_order: dict[str, list[Fill]] = {}
+        self._funding: deque[PaidFunding] = deque(maxlen=KEPT_ORDERS)
 
     def open(self, venue: str, currency: str, holdings: Holdings) -> PaperState:
         """What is kept; a new account begins with `holdings`."""
@@ -75,10 +80,13 @@ class MemoryPaperStore:
         return self._state
 
     def write(
-        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
-    ) -> None:
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill],
+        funding: PaidFunding | None = None,
+    ) -> None:  # fmt: skip
         """One command."""
         del before
+        if funding is not None:
+            self._funding.append(funding)
         self._state = after
         self._orders.update(changed)
         self._fills.extend(fills)
@@ -107,3 +115,7 @@ class MemoryPaperStore:
                 break
             newer.append(fill)
         return newer[::-1]
+
+    def funding(self, from_us: int) -> list[PaidFunding]:
+        """What positions paid from an instant on, of what is kept."""
+        return [each for each in self._funding if each.at_us >= from_us]

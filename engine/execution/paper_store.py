@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Table, TextClause, delete, select, text, upda
 from raysignal.engine.core.errors import Fenced, InvalidField
 from raysignal.engine.core.orders import OrderStatus
 from raysignal.engine.database.database import Database, rows_of
-from raysignal.engine.execution.exchange import Fill, OrderReport
+from raysignal.engine.execution.exchange import Fill, OrderReport, PaidFunding
 from raysignal.engine.execution.holdings import HeldPosition, Holdings
 from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
 from raysignal.engine.execution.order_rows import from_row, ticket_of, ticket_values, values_of
@@ -18,6 +18,7 @@ from raysignal.engine.execution.tables import (
     PAPER_ACCOUNTS,
     PAPER_DEPTH,
     PAPER_FILLS,
+    PAPER_FUNDING,
     PAPER_ORDERS,
     PAPER_POSITIONS,
 )
@@ -51,8 +52,9 @@ class PaperStore:
             return self._read(connection, row)
 
     def write(
-        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
-    ) -> None:
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill],
+        funding: PaidFunding | None = None,
+    ) -> None:  # fmt: skip
         """One command: all of what it changed, or nothing. `before` is what was kept when it began, `changed` the
         orders that are new or not what they were.
 
@@ -76,6 +78,8 @@ class PaperStore:
             for symbol in {fill.symbol for fill in fills}:
                 held = after.holdings.positions[symbol]
                 self._put(connection, PAPER_POSITIONS, ("account", "symbol"), values_of(held, symbol=symbol))
+            if funding is not None:
+                connection.execute(PAPER_FUNDING.insert(), [values_of(funding, account=self.account)])
             if fills:
                 self._write_depth(connection, after)
 
@@ -99,6 +103,14 @@ class PaperStore:
         """The account's fills with a larger ordinal."""
         rows = select(PAPER_FILLS).where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.ordinal > after)
         return [from_row(Fill, row) for row in self._database.rows(rows.order_by(PAPER_FILLS.c.ordinal))]
+
+    def funding(self, from_us: int) -> list[PaidFunding]:
+        """What positions paid from an instant on, in time."""
+        rows = select(PAPER_FUNDING).where(
+            PAPER_FUNDING.c.account == self.account, PAPER_FUNDING.c.at_us >= from_us
+        )
+        ordered = rows.order_by(PAPER_FUNDING.c.at_us, PAPER_FUNDING.c.symbol)
+        return [from_row(PaidFunding, row) for row in self._database.rows(ordered)]
 
     def _put(self, connection: Connection, table: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
         insert = self._database.insert(table).values(account=self.account, **values)

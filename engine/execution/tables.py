@@ -189,6 +189,19 @@ PAPER_FILLS = Table(
     "paper_fills", METADATA, *_fill(), Index("paper_fills_of_order", "account", "client_id", "ordinal")
 )
 
+PAPER_FUNDING = Table(
+    "paper_funding",
+    METADATA,
+    Column("account", Text, primary_key=True),
+    Column("at_us", Int64, primary_key=True, autoincrement=False),
+    Column("symbol", Text, primary_key=True),
+    Column("rate", Exact, nullable=False),
+    Column("price", Exact, nullable=False),
+    Column("quantity", Exact, nullable=False),
+    Column("amount", Exact, nullable=False),
+)
+"""What positions paid as funding; see `engine.execution.exchange.PaidFunding`."""
+
 PAPER_POSITIONS = Table(
     "paper_positions",
     METADATA,

@@ -20,9 +20,10 @@ from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raysignal.engine.core.arrays import Int64Array
-from raysignal.engine.core.errors import Conflict, UnreadableInput
+from raysignal.engine.core.errors import Conflict, NotFound, UnreadableInput
 from raysignal.engine.core.instants import MICROSECONDS, format_instant
 from raysignal.engine.core.market_events import FundingRate, Instrument, Kline
 from raysignal.engine.market.bars import bar_name
@@ -300,6 +301,37 @@ async def download_funding(
     for path, part in files.periods(settled) if settled.from_us < settled.to_us else ():
         await complete(files, path, part, part.to_us, rows)
     return DownloadedFunding(files.folder, len(_on_disk(files)[0]))
+
+
+def read_funding(folder: Path) -> list[tuple[int, str, str]]:
+    """Instant, name of the instrument and rate, as the text of a decimal, of what was downloaded, in time.
+
+    Raises:
+        NotFound: there is nothing in the folder.
+        UnreadableInput: a file that holds something else.
+    """
+    files = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    if not files:
+        raise NotFound(f"{folder} holds no funding rates; expected the folder `funding` of a download")
+    rows: list[tuple[int, str, str]] = []
+    for path in files:
+        table = _read_funding_file(path)
+        stamps = table["timestamp"].combine_chunks().view(pa.int64()).to_pylist()
+        rates = [repr(rate) for rate in table["funding_rate"].to_pylist()]
+        rows += zip(stamps, table["symbol"].to_pylist(), rates, strict=True)
+    return sorted(rows)
+
+
+def _read_funding_file(path: Path) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UnreadableInput(f"{path} is no Parquet file: {error}") from error
+    if not table.schema.remove_metadata().equals(FUNDING):
+        raise UnreadableInput(
+            f"{path} holds {', '.join(table.column_names)}; expected {', '.join(FUNDING.names)}"
+        )
+    return table
 
 
 async def _funding(venue: Venue, instrument: Instrument, span: TimeSpan, rest: Answers) -> list[FundingRate]:

@@ -1,10 +1,13 @@
-"""Trades and order books of recordings as Parquet, for pandas.
+"""Trades, order books, and what was said of contracts, of recordings as Parquet, for pandas.
 
     <folder>/<venue>/<symbol>/trades.parquet    timestamp, exchange_time, symbol, trade_id, price, size, side
     <folder>/<venue>/<symbol>/books.parquet     timestamp, exchange_time, symbol, update_id, bid_price_1, bid_size_1, …
+    <folder>/<venue>/<symbol>/contracts.parquet     … mark, index, funding_rate, next_funding, open_interest
+    <folder>/<venue>/<symbol>/liquidations.parquet  … price, size, side
 
 `timestamp` is when a message came, `exchange_time` the venue's own stamp. Rows are in the order of their messages, a
-book's row whenever it changed. Where a book is lost, or trades may have been missed, is a row without prices.
+book's row whenever it changed. Where a book or a contract's state is lost, or trades may have been missed, is a row
+without prices.
 """
 
 from collections.abc import Sequence
@@ -15,7 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.market_events import BookChange, BookLost, Event, Instrument, Trade, TradesLost
+from raysignal.engine.core.market_events import (
+    BookChange,
+    BookLost,
+    ContractLost,
+    ContractState,
+    Event,
+    Instrument,
+    Liquidation,
+    Trade,
+    TradesLost,
+)
 from raysignal.engine.market.books import ASK, BID
 from raysignal.engine.market.download import folder_of
 from raysignal.engine.market.replay import MergedReplay, Series
@@ -26,6 +39,13 @@ _HEAD = [("timestamp", _STAMP), ("exchange_time", _STAMP), ("symbol", pa.string(
 _TRADES = pa.schema(
     [*_HEAD, ("trade_id", pa.string()), ("price", pa.float64()), ("size", pa.float64()), ("side", pa.int8())]
 )
+_CONTRACTS = pa.schema(
+    [
+        *_HEAD, *((name, pa.float64()) for name in ("mark", "index", "funding_rate")),
+        ("next_funding", _STAMP), ("open_interest", pa.float64()),
+    ]
+)  # fmt: skip
+_LIQUIDATIONS = pa.schema([*_HEAD, ("price", pa.float64()), ("size", pa.float64()), ("side", pa.int8())])
 
 
 def _books(levels: int) -> pa.Schema:
@@ -96,17 +116,24 @@ class _Tables:
                 self._table(event.instrument, "books").add(_book_row(event, sides, self._levels))
             case BookLost():
                 self._table(event.instrument, "books").add(_lost_row(event))
+            case ContractState():
+                self._table(event.instrument, "contracts").add(_contract_row(event))
+            case Liquidation():
+                self._table(event.instrument, "liquidations").add(_liquidation_row(event))
+            case ContractLost():
+                self._table(event.instrument, "contracts").add(_lost_row(event))
 
     def _table(self, instrument: Instrument, kind: str) -> _Table:
         key = instrument, kind
         if key not in self.tables:
             path = folder_of(self._folder, instrument) / f"{kind}.parquet"
-            self.tables[key] = _Table(path, _TRADES if kind == "trades" else _books(self._levels))
+            schemas = {"trades": _TRADES, "contracts": _CONTRACTS, "liquidations": _LIQUIDATIONS}
+            self.tables[key] = _Table(path, schemas.get(kind) or _books(self._levels))
         return self.tables[key]
 
 
 def export_recordings(series: Sequence[Series], folder: Path, levels: int) -> dict[str, dict[str, int]]:
-    """Write the trades and the best `levels` prices of each instrument; rows by instrument's name and file.
+    """Write what was recorded, of books the best `levels` prices; rows by instrument's name and file.
 
     Raises:
         InvalidField: a file is there already; nothing is written.
@@ -140,7 +167,21 @@ def _trade_row(trade: Trade) -> Sequence[Any]:
     return trade.received_us, trade.exchange_us or None, one.name, trade.trade_id, price, size, trade.side
 
 
-def _lost_row(lost: BookLost | TradesLost) -> Sequence[Any]:
+def _contract_row(state: ContractState) -> Sequence[Any]:
+    one = state.instrument
+    said = [None if each is None else float(each) for each in (state.mark, state.index, state.funding_rate)]
+    interest = None if state.open_interest is None else float(state.open_interest)
+    head = state.received_us, state.exchange_us or None, one.name
+    return *head, *said, state.next_funding_us or None, interest
+
+
+def _liquidation_row(forced: Liquidation) -> Sequence[Any]:
+    one = forced.instrument
+    head = forced.received_us, forced.exchange_us or None, one.name
+    return *head, float(forced.price), one.size(forced.size), forced.side
+
+
+def _lost_row(lost: BookLost | TradesLost | ContractLost) -> Sequence[Any]:
     return lost.received_us, None, lost.instrument.name
 
 

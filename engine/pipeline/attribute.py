@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from raysignal.engine.core.events import OrderFill, PlannedOrder, PositionDecision, TradeAttribution
+from raysignal.engine.core.events import (
+    FundingPayment,
+    OrderFill,
+    PlannedOrder,
+    PositionDecision,
+    TradeAttribution,
+)
 from raysignal.engine.pipeline.attribution import Attributor
 
 _KEPT = 1024
@@ -17,8 +23,13 @@ class AttributeStage:
         self._last: dict[str, PositionDecision] = {}
         self._of: dict[str, PositionDecision] = {}
 
-    def on(self, event: PositionDecision | PlannedOrder | OrderFill) -> Sequence[TradeAttribution]:
+    def on(
+        self, event: PositionDecision | PlannedOrder | OrderFill | FundingPayment
+    ) -> Sequence[TradeAttribution]:
         """See `engine.pipeline.path`."""
+        if isinstance(event, FundingPayment):
+            self.attributor.on_funding(event)
+            return ()
         if isinstance(event, PositionDecision):
             self._last[event.symbol] = event
             self._keep(event.identity, event)

@@ -5,7 +5,7 @@
     attributor.records()                                # each strategy so far
 
 A trade is a position from flat to flat, however many fills it takes; a fill that turns a position closes one trade and
-opens another. Its profit is what came in less what was paid, fees included.
+opens another. Its profit is what came in less what was paid, fees and funding included.
 
 Half of it goes by its opening and half by its closing. Of each decision, those votes share that agree with what was
 done (opening: the trade's side; closing: any other side, or flat), in proportion to their weights; decisions of one
@@ -26,7 +26,7 @@ import msgspec
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, ratio, total
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution
+from raysignal.engine.core.events import FundingPayment, OrderFill, PositionDecision, TradeAttribution
 
 BRACKET, OVERRULED = "stop", "overruled"
 _DUST = Decimal("1e-12")  # of what was opened: less is what floats were rounded by, and no position
@@ -143,6 +143,12 @@ class Attributor:
             trade.take(fill.side, quantity, price, fee)
             _agree(trade.opening, decision, quantity, {fill.side})
         return closed
+
+    def on_funding(self, payment: FundingPayment) -> None:
+        """What the open trade of a symbol paid for being held."""
+        trade = self._open.get(payment.symbol)
+        if trade is not None:
+            trade.paid = total((trade.paid, Decimal(payment.amount)))
 
     def records(self) -> tuple[StrategyRecord, ...]:
         """Of all closed trades, in the order of the names."""

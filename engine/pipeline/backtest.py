@@ -4,6 +4,7 @@ Strategies say the same however bars are cut, so they are given bars in pieces (
 say is said at its candle. Everything after that goes event by event.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from raysignal.engine.core.arrays import BoolArray
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.events import BookSummary, Candle
+from raysignal.engine.core.events import BookSummary, Candle, ContractSummary, FundingRateSettled
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.strategies import StrategyStage
 from raysignal.engine.strategies.strategy import Bars
@@ -37,6 +38,7 @@ def run_backtest(
     strategies: StrategyStage,
     series: Sequence[CandleSeries],
     after: Callable[[], None] = lambda: None,
+    funding: Sequence[FundingRateSettled] = (),
 ) -> None:
     """Play `series`, merged by time, shorter candles first.
 
@@ -45,8 +47,12 @@ def run_backtest(
         strategies: given the bars in pieces.
         series: of every symbol and length that a strategy sees.
         after: called after each candle, for who gives the driver more inputs.
+        funding: rates of contracts, in time; each is settled once the candles that end by then are over.
     """
+    rates = deque(funding)
     for candle in merged(series, strategies.prepare):
+        while rates and rates[0].at_us < candle.at_us:
+            driver.take(rates.popleft())
         driver.take(candle)
         after()
     driver.settle()
@@ -81,12 +87,13 @@ class _Cursor:
             self._begin += len(piece)
             self._prepare(self.series.symbol, self.series.interval_us, piece)
             columns = (piece.known_at_us, piece.open, piece.high, piece.low, piece.close, piece.volume)
-            self._rows = zip(*(column.tolist() for column in columns), _books(piece), strict=True)
+            summaries = _books(piece), _contracts(piece)
+            self._rows = zip(*(column.tolist() for column in columns), *summaries, strict=True)
             row = next(self._rows)
-        at_us, opened, high, low, close, volume, book = row
+        at_us, opened, high, low, close, volume, book, contract = row
         return Candle(
             at_us=at_us, symbol=self.series.symbol, interval_us=self.series.interval_us, open=opened, high=high,
-            low=low, close=close, volume=volume, book=book,
+            low=low, close=close, volume=volume, book=book, contract=contract,
         )  # fmt: skip
 
 
@@ -99,6 +106,22 @@ def _books(bars: Bars) -> Iterable[BookSummary | UnsetType]:
         BookSummary(*row) if is_known else UNSET
         for row, is_known in zip(bars.book.tolist(), known.tolist(), strict=True)
     )
+
+
+def _contracts(bars: Bars) -> Iterable[ContractSummary | UnsetType]:
+    """The state of the contract at each bar, of which parts may not be known."""
+    if bars.contract is None:
+        return repeat(UNSET, len(bars))
+    known: BoolArray = np.logical_not(np.isnan(bars.contract).all(axis=1))
+    return (
+        ContractSummary(*row) if is_known else UNSET
+        for row, is_known in zip(bars.contract.tolist(), known.tolist(), strict=True)
+    )
+
+
+def _resampled(contract: Float64Array, starts: Int64Array, lasts: Int64Array) -> Float64Array:
+    """States at the ends of longer candles, and what was liquidated in them."""
+    return np.concatenate([contract[lasts, :4], np.add.reduceat(contract[:, 4:], starts)], axis=1)
 
 
 def resample(bars: Bars, from_us: int, to_us: int) -> Bars:
@@ -120,5 +143,6 @@ def resample(bars: Bars, from_us: int, to_us: int) -> Bars:
         end_us[lasts], bars.open[starts], np.maximum.reduceat(bars.high, starts),
         np.minimum.reduceat(bars.low, starts), bars.close[lasts], np.add.reduceat(bars.volume, starts),
         None if bars.book is None else bars.book[lasts],
+        None if bars.contract is None else _resampled(bars.contract, starts, lasts),
     )  # fmt: skip
     return longer if bars.known_at_us[-1] == end_us[-1] else longer.slice(0, len(longer) - 1)

@@ -41,6 +41,8 @@ from raysignal.engine.core.events import (
     Command,
     DecisionAnswer,
     DecisionQuestion,
+    FundingPayment,
+    FundingRateSettled,
     OrderEnded,
     OrderFill,
     PathEvent,
@@ -51,7 +53,17 @@ from raysignal.engine.core.events import (
     StrategySignal,
     TradeAttribution,
 )
-from raysignal.engine.core.market_events import BookChange, BookLost, Kline, Quote, Trade, TradesLost
+from raysignal.engine.core.market_events import (
+    BookChange,
+    BookLost,
+    ContractLost,
+    ContractState,
+    Kline,
+    Liquidation,
+    Quote,
+    Trade,
+    TradesLost,
+)
 from raysignal.engine.market.bars import Bar
 
 BOUND = 65_536
@@ -67,6 +79,9 @@ BusEvent = (
     | BookChange
     | BookLost
     | TradesLost
+    | ContractState
+    | ContractLost
+    | Liquidation
     | Bar
     | Candle
     | CandleBackfill
@@ -78,6 +93,8 @@ BusEvent = (
     | RiskVerdict
     | PlannedOrder
     | OrderFill
+    | FundingPayment
+    | FundingRateSettled
     | OrderEnded
     | TradeAttribution
     | Command
@@ -90,7 +107,7 @@ encode_event: Callable[[BusEvent], bytes] = msgspec.msgpack.Encoder().encode
 decode_event: Callable[[bytes], BusEvent] = msgspec.msgpack.Decoder(BusEvent).decode
 
 
-def identity_of(event: BusEvent) -> str:
+def identity_of(event: BusEvent) -> str:  # noqa: PLR0911 - a kind each
     """What the event is, whoever published it and how often; unique among all kinds."""
     kind = event.__struct_config__.tag
     if isinstance(event, PathEvent):
@@ -107,7 +124,11 @@ def identity_of(event: BusEvent) -> str:
             return f"{kind}:{name}:{event.interval_us}:{event.open_us}:{event.received_us}"
         case Quote() | BookChange():
             return f"{kind}:{name}:{event.update_id}:{event.received_us}"
-        case BookLost() | TradesLost():
+        case ContractState():
+            return f"{kind}:{name}:{event.exchange_us}:{event.received_us}"
+        case Liquidation():
+            return f"{kind}:{name}:{event.exchange_us}:{event.side}:{event.size}:{event.price}"
+        case BookLost() | TradesLost() | ContractLost():
             return f"{kind}:{name}:{event.reason}:{event.received_us}"
 
 

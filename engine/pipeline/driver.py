@@ -5,10 +5,11 @@ between the market and the portfolio, and as pure as the path: the same market, 
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
-from raysignal.engine.core.events import Candle, PathRestarted, PlannedOrder
-from raysignal.engine.core.market_events import BookChange, BookLost, Event, Trade
+from raysignal.engine.core.events import Candle, FundingRateSettled, PathRestarted, PlannedOrder
+from raysignal.engine.core.market_events import BookChange, BookLost, ContractState, Event, Trade
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.pipeline.paper_venue import CandleDepth, CandleMarket, PaperVenue
 from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
@@ -66,10 +67,14 @@ class PathDriver:
         self._follow(self._path.on(event))
         if self._venue is not None and type(event) is PathRestarted:
             self._say(self._venue.restart(event.at_us))
+        elif self._venue is not None and type(event) is FundingRateSettled:
+            self._settle(event, self._venue)
 
     def market(self, event: Event, depth: Depth | None) -> None:
         """An event of a feed; `depth`: the book of its instrument, if it is in sync."""
         if self._venue is not None:
+            if event.received_us >= self._venue.funding_us:
+                self._say(self._venue.settle_funding(event.received_us))
             if isinstance(event, BookChange):
                 if depth is not None:
                     self.book_changed(depth, event.received_us)
@@ -77,6 +82,8 @@ class PathDriver:
                 self._say(self._venue.traded(event, event.received_us))
             elif isinstance(event, BookLost):
                 self._venue.book_lost(event.instrument, event.received_us)
+            elif isinstance(event, ContractState):
+                self._say(self._venue.contract(event))
         made = self._path.on(event)
         if made:
             self._follow(made)
@@ -106,6 +113,12 @@ class PathDriver:
         """At the end: the portfolio's own ledger has seen every price."""
         if isinstance(self._portfolio, KernelPortfolio):
             self._portfolio.settle()
+
+    def _settle(self, event: FundingRateSettled, venue: PaperVenue) -> None:
+        """A funding rate of a file: positions are valued at their last price."""
+        last = self._portfolio.prices.get(event.symbol)
+        if last is not None:
+            self._say(venue.fund(event.symbol, event.at_us, Decimal(event.rate), Decimal(repr(last[0]))))
 
     def _meet_open(self, candle: Candle, market: CandleMarket) -> None:
         """Orders that wait meet the open of the candle, if it is one of the shortest of its symbol."""

@@ -1,6 +1,6 @@
 """The two ends of a path that runs in several processes, with the bus between them.
 
-    market end: feeds, candles, paper accounts     ── <name>.market: candles, fills, ends ─▶     decide end: the rest
+    market end: feeds, candles, paper accounts     ── <name>.market: candles, fills, … ──▶        decide end: the rest
                                                    ◀─ <name>.orders: planned orders ──────       of the path
     a person, or a venue asked later               ── <name>.commands: halts, candles ──▶
 
@@ -16,8 +16,8 @@ from itertools import islice
 from typing import Any
 
 from raysignal.engine.core.errors import StoreUnavailable
-from raysignal.engine.core.events import Candle, OrderEnded, PlannedOrder
-from raysignal.engine.core.market_events import BookChange, BookLost, Trade, TradesLost
+from raysignal.engine.core.events import Candle, FundingPayment, OrderEnded, PlannedOrder
+from raysignal.engine.core.market_events import BookChange, BookLost, ContractEvent, Trade, TradesLost
 from raysignal.engine.pipeline.bus import BOUND, BusEvent, Delivery
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
@@ -27,7 +27,7 @@ from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 
 
 def market_stream(name: str) -> str:
-    """The stream of a portfolio's candles, fills and ends of orders."""
+    """The stream of a portfolio's candles, fills, ends of orders and funding."""
     return f"{name}.market"
 
 
@@ -84,6 +84,7 @@ class MarketEnd:
         log: EventLog, said: Callable[[], None], bound: int = BOUND,
     ) -> None:  # fmt: skip
         self._candles = candles
+        self._venue = venue
         self._log = log
         self._said = said
         self._bound = bound
@@ -93,10 +94,19 @@ class MarketEnd:
         self.driver = PathDriver(self, portfolio, venue, log=self)
 
     def published_before(self, events: Iterable[BusEvent]) -> None:
-        """What the stream holds already: a candle that is in it is not made again, of what is left of its trades."""
+        """What the stream holds already: a candle that is in it is not made again, of what is left of its trades.
+
+        Funding that the accounts have paid lately, and that is not in it, is told of now.
+        """
+        told = set()
         for event in events:
             if isinstance(event, Candle):
                 self._ended_us[event.symbol, event.interval_us] = event.at_us
+            elif isinstance(event, FundingPayment):
+                told.add(event.identity)
+        for payment in () if self._venue is None else self._venue.paid_lately():
+            if payment.identity not in told:
+                self.output(payment)
 
     def take_orders(self, deliveries: Iterable[Delivery]) -> None:
         """Orders from the bus, in order. All that a process finds at its start come in one call."""
@@ -130,7 +140,7 @@ class MarketEnd:
         """The part of the path that is at this end: market events to candles."""
         made: list[Candle] = []
         for event in events:
-            if isinstance(event, Trade | BookChange | BookLost | TradesLost):
+            if isinstance(event, Trade | BookChange | BookLost | TradesLost | ContractEvent):
                 made += self._candles.on(event)
         return [candle for candle in made if self._is_new(candle)]
 

@@ -4,23 +4,25 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from raysignal.engine.core.amounts import plain, product, ratio
 from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import InvalidField, OrderRejected
-from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
+from raysignal.engine.core.events import FundingPayment, OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument, Trade
+from raysignal.engine.core.market_events import MOST_DECIMALS, ContractState, Instrument, Trade
 from raysignal.engine.core.orders import OrderRequest, Side
-from raysignal.engine.execution.exchange import Fill
+from raysignal.engine.execution.exchange import Fill, PaidFunding
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.paper_state import PaperState
 
+NEVER_US = 2**63 - 1
+_RETOLD_US = 7 * 86_400_000_000  # so far back funding is told again when a process begins
 _DEEP = 2**62  # lots: more than any order asks for, see `file_instrument`
 _DIGITS = 8  # of prices and sizes, behind the first that is not 0
 _MOST_GAIN = 1_000  # times the cash
@@ -61,6 +63,14 @@ class CandleMarket:
     latency_us: int = 0
 
 
+class _Funding(NamedTuple):
+    """What is settled next of a contract, as it looks now."""
+
+    at_us: int
+    rate: Decimal
+    price: Decimal
+
+
 class _Account:
     """The account at one exchange: its open orders, what it holds, and the last fill that the path knows.
 
@@ -83,6 +93,9 @@ class PaperVenue:
         cash: what every account begins with.
         listings: by the portfolio's symbols.
         request: an order as the venue is asked for it; `ExecuteStage.request`.
+
+    Attributes:
+        funding_us: when funding is settled next; `NEVER_US`: nothing is known of any.
     """
 
     def __init__(
@@ -101,6 +114,8 @@ class PaperVenue:
         self._request = request
         self._listings = dict(listings)
         self._of_symbol = {symbol: self._accounts[each.instrument.venue] for symbol, each in listings.items()}
+        self._next: dict[str, _Funding] = {}
+        self.funding_us = NEVER_US
         self._symbols = {(each.instrument.venue, each.symbol): symbol for symbol, each in listings.items()}
 
     @property
@@ -148,6 +163,54 @@ class PaperVenue:
         """Nothing is filled until the book is in sync."""
         self._accounts[instrument.venue].exchange.book_lost(instrument.symbol, at_us)
 
+    def contract(self, state: ContractState) -> Sequence[FundingPayment]:
+        """What a venue says of a contract: funding that is due, at what was said before, and what is due next."""
+        news = self.settle_funding(max(state.exchange_us, state.received_us))
+        symbol = self._symbols.get((state.instrument.venue, state.instrument.symbol))
+        price = state.index if state.mark is None else state.mark
+        if symbol is None or state.funding_rate is None or price is None:
+            return news
+        if state.next_funding_us > state.exchange_us:
+            self._next[symbol] = _Funding(state.next_funding_us, state.funding_rate, price)
+            self.funding_us = min(each.at_us for each in self._next.values())
+        return news
+
+    def settle_funding(self, now_us: int) -> Sequence[FundingPayment]:
+        """Settle what is due by now, on what is held."""
+        if now_us < self.funding_us:
+            return ()
+        news: list[FundingPayment] = []
+        for symbol in sorted(symbol for symbol, due in self._next.items() if due.at_us <= now_us):
+            news += self.fund(symbol, *self._next.pop(symbol))
+        self.funding_us = min((each.at_us for each in self._next.values()), default=NEVER_US)
+        return news
+
+    def fund(self, symbol: str, at_us: int, rate: Decimal, price: Decimal) -> Sequence[FundingPayment]:
+        """Settle the funding of a position; nothing where none is held."""
+        account = self._of_symbol[symbol]
+        paid = account.exchange.fund(self._listings[symbol].symbol, at_us, rate, price)
+        if paid is None:
+            return ()
+        account.holdings = account.holdings.paid(paid.amount)
+        return (self._payment(account, paid),)
+
+    def paid_lately(self) -> list[FundingPayment]:
+        """What the accounts paid as funding in the last week of their time, for who may not have heard of it."""
+        return [
+            self._payment(account, paid)
+            for account in self._accounts.values()
+            for paid in account.exchange.funding(account.exchange.clock_us - _RETOLD_US)
+            if (account.venue, paid.symbol) in self._symbols
+        ]
+
+    def _payment(self, account: _Account, paid: PaidFunding) -> FundingPayment:
+        symbol = self._symbols[account.venue, paid.symbol]
+        quantity = product(paid.quantity, self._listings[symbol].instrument.contract_size)
+        return FundingPayment(
+            at_us=paid.at_us, symbol=symbol, rate=plain(paid.rate), price=plain(paid.price),
+            quantity=plain(quantity), amount=plain(paid.amount),
+        )  # fmt: skip
+
     def restart(self, at_us: int) -> Sequence[OrderEnded]:
         """The exchanges begin again with what their accounts hold; orders that were under way are cancelled."""
         ended = []
@@ -166,6 +229,9 @@ class PaperVenue:
             self._of_symbol[event.symbol].open.pop(event.client_id, None)
         elif isinstance(event, OrderFill):
             self._book(self._of_symbol[event.symbol], event)
+        elif isinstance(event, FundingPayment):
+            account = self._of_symbol[event.symbol]
+            account.holdings = account.holdings.paid(Decimal(event.amount))
 
     def _book(self, account: _Account, fill: OrderFill) -> None:
         listing = self._listings[fill.symbol]

@@ -20,6 +20,7 @@ from raysignal.engine.core.events import (
     Command,
     DecisionAnswer,
     DecisionQuestion,
+    FundingPayment,
     OrderEnded,
     OrderFill,
     PathRestarted,
@@ -28,7 +29,15 @@ from raysignal.engine.core.events import (
     RiskVerdict,
     StrategySignal,
 )
-from raysignal.engine.core.market_events import BookChange, BookLost, Trade, TradesLost
+from raysignal.engine.core.market_events import (
+    BookChange,
+    BookLost,
+    ContractLost,
+    ContractState,
+    Liquidation,
+    Trade,
+    TradesLost,
+)
 
 
 class Stage(Protocol):
@@ -66,6 +75,7 @@ class DecisionPath:
             BookChange: (candles,),
             BookLost: (candles,),
             TradesLost: (candles,),
+            **dict.fromkeys((ContractState, Liquidation, ContractLost), (candles,)),
             Candle: (portfolio, risk, *asks, *asked, aggregate, strategies),
             CandleBackfill: (strategies,),
             StrategySignal: (*asked, aggregate),
@@ -77,6 +87,7 @@ class DecisionPath:
             PlannedOrder: (risk, attribute),
             OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
             OrderEnded: (risk, *orders),
+            FundingPayment: (portfolio, attribute),
             Command: (risk, *asked),
             PathRestarted: (candles, *asked),
         }

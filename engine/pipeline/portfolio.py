@@ -13,8 +13,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.engine.core.amounts import ZERO, minus, product, total
-from raysignal.engine.core.events import Candle, OrderFill, RiskOutcome, RiskVerdict
+from raysignal.engine.core.amounts import ZERO, less, minus, product, total
+from raysignal.engine.core.events import Candle, FundingPayment, OrderFill, RiskOutcome, RiskVerdict
 from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SIZE, TERMS, SignalTerms
@@ -202,7 +202,7 @@ class KernelPortfolio:
 
 
 class VenuePortfolio:
-    """A portfolio that follows a venue: what it filled, at its prices, with its fees. Cash and quantities are exact."""
+    """A portfolio that follows a venue: its fills, fees and funding. Cash and quantities are exact."""
 
     expected: Mapping[str, float] = MappingProxyType({})
 
@@ -216,13 +216,17 @@ class VenuePortfolio:
         self._cash = Decimal(repr(policy.initial_cash))
         self._held: dict[str, Decimal] = {}
 
-    def on(self, event: Candle | OrderFill) -> Sequence[Any]:
+    def on(self, event: Candle | OrderFill | FundingPayment) -> Sequence[Any]:
         """See `engine.pipeline.path`."""
         symbol = event.symbol
         if isinstance(event, Candle):
             if event.interval_us == self._mark_us[symbol]:
                 self.prices[symbol] = event.close, event.at_us
                 self.record.mark(event.at_us, symbol, event.close, event.high, event.low)
+        elif isinstance(event, FundingPayment):
+            self._cash = less(self._cash, Decimal(event.amount))
+            self.cash = float(self._cash)
+            self.record.pay(float(event.amount), self.cash)
         else:
             price, quantity = Decimal(event.price), Decimal(event.quantity)
             signed = product(Decimal(event.side), quantity)

@@ -9,6 +9,7 @@ from raysignal.engine.core.events import (
     Alarm,
     DecisionAnswer,
     DecisionQuestion,
+    FundingPayment,
     OrderEnded,
     OrderFill,
     PlannedOrder,
@@ -43,6 +44,7 @@ class RecentEvents:
         )  # each is followed by its decision
         self._decisions = 0
         self.fills: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self.funding: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.alarms: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self.verdicts: deque[dict[str, Any]] = deque(maxlen=KEPT)
         self._orders: dict[str, dict[str, Any]] = {}
@@ -73,6 +75,17 @@ class RecentEvents:
             order = self._orders.get(event.client_id)
             if order is not None:
                 order |= {"state": event.state, "reason": event.reason, "ended": format_instant(event.at_us)}
+        else:
+            self._note(event)
+
+    def _note(self, event: Any) -> None:
+        if isinstance(event, FundingPayment):
+            self.funding.append(
+                {
+                    "at": format_instant(event.at_us), "symbol": event.symbol, "rate": event.rate,
+                    "price": event.price, "quantity": event.quantity, "amount": event.amount,
+                }
+            )  # fmt: skip
         elif isinstance(event, Alarm):
             self._keep(
                 self.alarms, "alarm",

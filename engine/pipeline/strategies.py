@@ -11,20 +11,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array
 from raysignal.engine.core.errors import RaysignalError, StrategyFailed
-from raysignal.engine.core.events import Alarm, Candle, CandleBackfill, StrategySignal
+from raysignal.engine.core.events import (
+    Alarm,
+    BookSummary,
+    Candle,
+    CandleBackfill,
+    ContractSummary,
+    StrategySignal,
+)
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.strategies.features import CandleFeature, FeatureStream
 from raysignal.engine.strategies.strategy import Bars, ConfidentStream, Strategy, StrategyStream
 
 MOST_MISSED = 1_000
 """Candles after which those that were missed are not waited for any more."""
-
-_UNKNOWN = (math.nan,) * 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,8 @@ class StrategyStage:
     ) -> None:
         self._gapless = gapless
         self._of_books = [each.name for each in features if each.reads_book]
-        self._book_known: dict[str, bool] = {}
+        self._of_contracts = [each.name for each in features if each.reads_contract]
+        self._was_known: dict[tuple[str, str], bool] = {}
         self._places: dict[tuple[str, int], _Place] = {}
         for spec in specs:
             for symbol in spec.symbols:
@@ -253,9 +259,13 @@ class StrategyStage:
         place = self._places.get((candle.symbol, candle.interval_us))
         if place is None:
             return ()
+        lost: list[Alarm] = []
         if self._of_books:
-            return [*self._lost_book(candle), *self._speak(place, candle)]
-        return self._speak(place, candle)
+            lost += self._lost(candle, "book", candle.book is not UNSET, self._of_books)
+        if self._of_contracts:
+            lost += self._lost(candle, "contract", candle.contract is not UNSET, self._of_contracts)
+        said = self._speak(place, candle)
+        return [*lost, *said] if lost else said
 
     def _go_back(self, backfill: CandleBackfill) -> Sequence[Alarm]:
         """Strategies go on as if nothing had been missed; what they would have said at it is not said."""
@@ -270,15 +280,15 @@ class StrategyStage:
         code = "candles_backfilled"
         return (Alarm(at_us=backfill.at_us, symbol=backfill.symbol, code=code, message=message),)
 
-    def _lost_book(self, candle: Candle) -> Sequence[Alarm]:
-        """An alarm, if the order book of its symbol was known until now."""
-        known = candle.book is not UNSET
-        was_known = self._book_known.get(candle.symbol, False)
-        self._book_known[candle.symbol] = known
+    def _lost(self, candle: Candle, what: str, known: bool, features: Sequence[str]) -> Sequence[Alarm]:
+        """An alarm, if the order book of its symbol, or the state of the contract, was known until now."""
+        was_known = self._was_known.get((candle.symbol, what), False)
+        self._was_known[candle.symbol, what] = known
         if known or not was_known:
             return ()
-        message = f"the order book of {candle.symbol} was lost; signals leave out {', '.join(self._of_books)}"
-        return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="book_lost", message=message),)
+        name = "order book" if what == "book" else "state of the contract"
+        message = f"the {name} of {candle.symbol} was lost; signals leave out {', '.join(features)}"
+        return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code=f"{what}_lost", message=message),)
 
     def _speak(self, place: _Place, candle: Candle) -> Sequence[StrategySignal | Alarm]:
         if candle.at_us <= place.ahead_until_us:
@@ -334,7 +344,17 @@ def _signals(
 def _bars(*candles: Candle) -> Bars:
     rows = np.array([(each.open, each.high, each.low, each.close, each.volume) for each in candles])
     opened, high, low, close, volume = rows.T.copy()
-    book = None
-    if any(each.book is not UNSET for each in candles):
-        book = np.array([_UNKNOWN if each.book is UNSET else astuple(each.book) for each in candles])
-    return Bars(np.array([each.at_us for each in candles], np.int64), opened, high, low, close, volume, book)
+    stamps = np.array([each.at_us for each in candles], np.int64)
+    book = _column((each.book for each in candles), 4)
+    contract = _column((each.contract for each in candles), 6)
+    return Bars(stamps, opened, high, low, close, volume, book, contract)
+
+
+def _column(
+    summaries: Iterable[BookSummary | ContractSummary | UnsetType], width: int
+) -> Float64Array | None:
+    """float64[n, width], NaN where it is not known; None: at none."""
+    rows = [None if each is UNSET else astuple(each) for each in summaries]
+    if not any(rows):
+        return None
+    return np.array([(math.nan,) * width if row is None else row for row in rows])

@@ -73,10 +73,11 @@ class FillLedger:
 
     Attributes:
         slippage: what all fills cost against the prices that were decided at, in money.
+        funding: what positions paid as funding; below 0: it was received.
     """
 
     def __init__(self, policy: Policy, symbols: tuple[str, ...]) -> None:
-        self.slippage = 0.0
+        self.slippage = self.funding = 0.0
         self._policy = policy
         self._symbols = symbols
         self._code = {symbol: code for code, symbol in enumerate(symbols)}
@@ -104,6 +105,12 @@ class FillLedger:
         self._position[symbol] = fill.position
         self.slippage += fill.slippage
         self._add(_Row(at_us, self._code[symbol], price, price, price, fill.position, fill))
+
+    def pay(self, amount: float, cash: float) -> None:
+        """Funding that was paid, and the portfolio's cash after it; it is in no trade's profit."""
+        self._settle()
+        self.funding += amount
+        self._ledger.account[at.CASH] = cash
 
     def status(self, name: str) -> PortfolioStatus:
         """How the portfolio stands; its sequence is the number of its rows."""

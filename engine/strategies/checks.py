@@ -408,6 +408,9 @@ def going_on(bars: Bars, cut: int, future: OtherFuture, draws: np.random.Generat
         stamps, bars.open * factor, bars.high * factor, bars.low * factor, bars.close * factor,
         bars.volume * of_volume,
         None if bars.book is None else bars.book * np.stack([factor, of_volume, factor, of_volume], axis=1),
+        None
+        if bars.contract is None
+        else bars.contract * np.stack([of_volume, factor, factor, of_volume, of_volume, of_volume], axis=1),
     )  # fmt: skip
 
 

@@ -74,6 +74,11 @@ class CandleFeature:
         return f"{self.kind}({said})" if said else self.kind
 
     @property
+    def reads_contract(self) -> bool:
+        """Whether it is of what a venue says of a contract."""
+        return self.kind in _CONTRACT_KINDS
+
+    @property
     def reads_book(self) -> bool:
         """Whether it is of the order book."""
         return self.kind in _BOOK_KINDS
@@ -142,6 +147,48 @@ _BOOK_KINDS = {
     "depth": _of_book(lambda _bid, bids, _ask, asks: bids + asks),
     "micro_price": _of_book(lambda bid, bids, ask, asks: (bid * asks + ask * bids) / (bids + asks)),
 }
+
+
+def _contract_of(bars: Bars) -> tuple[Float64Array, ...]:
+    """Funding rate, mark, index, open interest, liquidated longs and shorts at each bar; NaN where not known."""
+    return tuple(np.full((6, len(bars)), np.nan) if bars.contract is None else bars.contract.T)
+
+
+def _basis(bars: Bars) -> Float64Array:
+    _, mark, index, *_ = _contract_of(bars)
+    return np.where(index > 0.0, mark, np.nan) / np.where(index > 0.0, index, np.nan) - 1.0
+
+
+def _open_interest(bars: Bars) -> Float64Array:
+    interest = _contract_of(bars)[3]
+    return np.where(interest > 0.0, interest, np.nan)
+
+
+def _liquidations(bars: Bars) -> Float64Array:
+    *_, longs, shorts = _contract_of(bars)
+    return longs + shorts
+
+
+def _liquidation_skew(bars: Bars) -> Float64Array:
+    *_, longs, shorts = _contract_of(bars)
+    both = longs + shorts
+    return np.where(both == 0.0, 0.0, (shorts - longs) / np.where(both == 0.0, 1.0, both))
+
+
+def _of_contract(value: Callable[[Bars], Float64Array]) -> "_FeatureKind":
+    """A feature that rests on the state of the contract at its bar alone."""
+    return _FeatureKind(lambda: None, {}, lambda _, bars: value(bars))
+
+
+_CONTRACT_KINDS = {
+    "funding_rate": _of_contract(lambda bars: _contract_of(bars)[0]),
+    "basis": _of_contract(_basis),
+    "open_interest_change": _FeatureKind(
+        PriceRatio, {"window": 1}, lambda change, bars: change.advance(_open_interest(bars)) - 1.0
+    ),
+    "liquidations": _of_contract(_liquidations),
+    "liquidation_skew": _of_contract(_liquidation_skew),
+}
 _MACD = {"fast": 12, "slow": 26, "signal": 9}
 _KINDS: dict[str, _FeatureKind] = {
     "returns": _FeatureKind(PriceRatio, {"window": 1}, lambda ratio, bars: ratio.advance(bars.close) - 1.0),
@@ -169,6 +216,7 @@ _KINDS: dict[str, _FeatureKind] = {
         Vwap, {"window": 20}, lambda vwap, bars: vwap.advance(bars.high, bars.low, bars.close, bars.volume)
     ),
     **_BOOK_KINDS,
+    **_CONTRACT_KINDS,
 }
 _TEXT = re.compile(r"(?P<kind>[a-z_]+)(?:\((?P<parameters>[^()]*)\))?")
 

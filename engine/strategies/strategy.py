@@ -25,6 +25,8 @@ class Bars:
         volume: float64[n], in the base currency; NaN where it is not known.
         book: float64[n, 4], best bid, its size, best ask, its size at the end of each bar; NaN where the order book
             is not known; None: at no bar.
+        contract: float64[n, 6], funding rate, mark price, index price and open interest at the end of each bar, longs
+            and shorts that were liquidated in it; NaN where it is not known; None: at no bar.
     """
 
     known_at_us: Int64Array
@@ -34,6 +36,7 @@ class Bars:
     close: Float64Array
     volume: Float64Array
     book: Float64Array | None = None
+    contract: Float64Array | None = None
 
     def __post_init__(self) -> None:
         n = len(self.known_at_us)
@@ -42,6 +45,8 @@ class Bars:
                 raise InvalidField(name, len(getattr(self, name)), f"{n} values, one a bar")
         if self.book is not None and self.book.shape != (n, 4):
             raise InvalidField("book", self.book.shape, f"({n}, 4), four values a bar")
+        if self.contract is not None and self.contract.shape != (n, 6):
+            raise InvalidField("contract", self.contract.shape, f"({n}, 6), six values a bar")
 
     @classmethod
     def of_closes(cls, known_at_us: Int64Array, close: Float64Array) -> "Bars":
@@ -56,6 +61,7 @@ class Bars:
         return Bars(
             self.known_at_us[start:stop], self.open[start:stop], self.high[start:stop], self.low[start:stop],
             self.close[start:stop], self.volume[start:stop], None if self.book is None else self.book[start:stop],
+            None if self.contract is None else self.contract[start:stop],
         )  # fmt: skip
 
 

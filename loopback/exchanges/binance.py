@@ -25,16 +25,22 @@ from raysignal.loopback.exchanges.speech import (
     levels,
     number_in,
     prices_of,
+    second_begins,
     size_of,
     turnover_of,
 )
 
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 _INTERVAL = re.compile(r"(\d+)([smhd])")
-_STREAM = re.compile(r"([a-z0-9_]+)@(depth(?:@100ms|@0ms|@500ms)?|trade|aggTrade|bookTicker|kline_(\w+))")
-_PUBLIC, _MARKET = frozenset({Channel.DEPTH, Channel.QUOTES}), frozenset({Channel.TRADES, Channel.KLINES})
+_STREAM = re.compile(
+    r"([a-z0-9_]+)@(depth(?:@100ms|@0ms|@500ms)?|trade|aggTrade|bookTicker|markPrice(?:@1s)?|forceOrder|kline_(\w+))"
+)
+_PUBLIC = frozenset({Channel.DEPTH, Channel.QUOTES})
+_MARKET = frozenset(Channel) - _PUBLIC
+_SPOT = frozenset(Channel) - {Channel.CONTRACT, Channel.LIQUIDATIONS}
 _KINDS = {
     "depth": Channel.DEPTH, "trade": Channel.TRADES, "aggTrade": Channel.TRADES, "bookTicker": Channel.QUOTES,
+    "markPrice": Channel.CONTRACT, "forceOrder": Channel.LIQUIDATIONS,
 }  # fmt: skip
 
 
@@ -101,6 +107,10 @@ class BinanceSpeech:
             events = [self._quote(step, market)] if step.touched else []
         elif stream.channel is Channel.TRADES:
             events = self._trades(stream, step, market)
+        elif stream.channel is Channel.CONTRACT:
+            events = [self._mark_price(step, market)] if second_begins(step, market) else []
+        elif stream.channel is Channel.LIQUIDATIONS:
+            events = self._forced_orders(step, market) if second_begins(step, market) else []
         else:
             events = [self._kline(stream, *each, step, market) for each in bars_of(stream, step, market)]
         return [dumps({"stream": stream.name, "data": event}) for event in events]
@@ -138,6 +148,27 @@ class BinanceSpeech:
                 event |= {"f": each.number, "l": each.number}
             events.append(event | {"m": each.side < 0})
         return events
+
+    def _mark_price(self, step: Step, market: ShownMarket) -> dict[str, object]:
+        state = market.contract()
+        mark, index = prices_of(market, state.mark, state.index)
+        dated = is_future(market.instrument.symbol)
+        return {
+            "e": "markPriceUpdate", "E": step.exchange_us // 1000, "s": market.instrument.symbol, "p": mark,
+            "i": index, "P": mark, "r": "" if dated else state.rate,
+            "T": 0 if dated else state.next_funding_us // 1000,
+        }  # fmt: skip
+
+    def _forced_orders(self, step: Step, market: ShownMarket) -> list[dict[str, object]]:
+        forced, ms = market.liquidation(), step.exchange_us // 1000
+        if forced is None:
+            return []
+        price, size = prices_of(market, forced.price)[0], size_of(market, forced.size)
+        order = {
+            "s": market.instrument.symbol, "S": "BUY" if forced.side > 0 else "SELL", "o": "LIMIT", "f": "IOC",
+            "q": size, "p": price, "ap": price, "X": "FILLED", "l": size, "z": size, "T": ms,
+        }  # fmt: skip
+        return [{"e": "forceOrder", "E": ms, "o": order}]
 
     def _kline(
         self, stream: SubscribedStream, candle: GeneratedCandle, closed: bool, step: Step, market: ShownMarket
@@ -248,6 +279,6 @@ def _row(candle: GeneratedCandle, interval_us: int, market: ShownMarket) -> list
     ]  # fmt: skip
 
 
-SPOT = BinanceSpeech("/api/v3", {"/stream": frozenset(Channel)}, futures=False)
+SPOT = BinanceSpeech("/api/v3", {"/stream": _SPOT}, futures=False)
 USDM = BinanceSpeech("/fapi/v1", {"/public/stream": _PUBLIC, "/market/stream": _MARKET}, futures=True)
 COINM = BinanceSpeech("/dapi/v1", {"/stream": frozenset(Channel)}, futures=True, coin=True)

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
+from raysignal.loopback.exchanges.market import FUNDING_EVERY_US, GeneratedBook, GeneratedCandle, Print, Step
 from raysignal.loopback.exchanges.speech import (
     ClientRequest,
     MessageSubject,
@@ -26,11 +26,14 @@ from raysignal.loopback.exchanges.speech import (
     levels,
     number_in,
     prices_of,
+    second_begins,
     size_of,
     turnover_of,
 )
 
-_TOPIC = re.compile(r"(orderbook\.(?:1|50|200|1000)|publicTrade|kline\.(\w+))\.([\w-]+)")
+_TOPIC = re.compile(
+    r"(orderbook\.(?:1|50|200|1000)|publicTrade|tickers|allLiquidation|kline\.(\w+))\.([\w-]+)"
+)
 _FIRST_U = 2  # 1 would say that the service has begun anew
 _MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
 
@@ -62,6 +65,8 @@ class BybitSpeech:
         if operation == "ping":
             return ClientRequest((_reply(True, "pong", number, "ping"),))
         good = [each for each in streams if each is not None and each.symbol in symbols]
+        if self.category == "spot":
+            good = [each for each in good if each.channel not in {Channel.CONTRACT, Channel.LIQUIDATIONS}]
         if len(good) < len(topics) or not topics or operation not in {"subscribe", "unsubscribe"}:
             refusal = f"error:handler not found,topic:{topics}"
             return ClientRequest((_reply(False, refusal, number, str(operation)),))
@@ -80,10 +85,14 @@ class BybitSpeech:
             return [_book(stream, "snapshot", book, {bid: bid_size}, {ask: ask_size}, market)]
         if stream.channel is Channel.DEPTH:
             return [_book(stream, "snapshot", book, book.bids, book.asks, market)]
+        if stream.channel is Channel.CONTRACT:
+            return [_ticker(stream, "snapshot", book.exchange_us // 1000, market)]
         return ()
 
     def step(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
         """The stream's messages."""
+        if stream.channel in {Channel.CONTRACT, Channel.LIQUIDATIONS}:
+            return _of_contract(stream, step, market)
         if stream.channel is Channel.DEPTH:
             if step.first > step.last:
                 return ()
@@ -214,6 +223,9 @@ def _stream(topic: str) -> SubscribedStream | None:
     if interval is not None:
         interval_us = _interval_us(interval)
         return SubscribedStream(topic, Channel.KLINES, symbol, interval_us) if interval_us else None
+    if kind in {"tickers", "allLiquidation"}:
+        channel = Channel.CONTRACT if kind == "tickers" else Channel.LIQUIDATIONS
+        return SubscribedStream(topic, channel, symbol)
     return SubscribedStream(topic, Channel.QUOTES if kind == "orderbook.1" else Channel.DEPTH, symbol)
 
 
@@ -235,6 +247,42 @@ def _book(
         "a": levels(asks, market, best_first=1), "u": book.number + _FIRST_U, "seq": book.update_id,
     }  # fmt: skip
     return dumps({"topic": stream.name, "type": kind, "ts": ms, "data": data, "cts": ms})
+
+
+def _of_contract(stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
+    if not second_begins(step, market):
+        return ()
+    ms = step.exchange_us // 1000
+    if stream.channel is Channel.CONTRACT:
+        return [_ticker(stream, "delta", ms, market)]
+    forced = market.liquidation()
+    return [] if forced is None else [_liquidation(stream, forced, ms, market)]
+
+
+def _ticker(stream: SubscribedStream, kind: str, ms: int, market: ShownMarket) -> bytes:
+    """A snapshot says all, a delta neither rate nor instant, which change with the funding."""
+    state = market.contract()
+    mark, index = prices_of(market, state.mark, state.index)
+    data = {"symbol": stream.symbol, "markPrice": mark, "indexPrice": index}
+    data["openInterest"] = size_of(market, state.open_interest)
+    funding_ms = state.next_funding_us // 1000
+    renewed = ms // 1000 * 1000 == (state.next_funding_us - FUNDING_EVERY_US) // 1000
+    if kind == "snapshot" or renewed:
+        dated = is_future(stream.symbol)
+        data |= {
+            "fundingRate": "" if dated else state.rate,
+            "nextFundingTime": "" if dated else str(funding_ms),
+        }
+    return dumps({"topic": stream.name, "type": kind, "ts": ms, "data": data, "cs": ms})
+
+
+def _liquidation(stream: SubscribedStream, forced: Print, ms: int, market: ShownMarket) -> bytes:
+    """`S` is the side of the position."""
+    row = {
+        "T": ms, "s": stream.symbol, "S": "Sell" if forced.side > 0 else "Buy", "v": size_of(market, forced.size),
+        "p": prices_of(market, forced.price)[0],
+    }  # fmt: skip
+    return dumps({"topic": stream.name, "type": "snapshot", "ts": ms, "data": [row]})
 
 
 def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:

@@ -23,6 +23,7 @@ _PRESENT = 0.85  # of the prices near the best ones have an order
 _FIRST_UPDATE, _FIRST_TRADE = 1_000_000, 500_000
 _DRIFTS = (0.0, 1.6, -1.6)  # of a regime's move, in standard deviations over its mean length
 _SPREADS = (1, 1, 1, 2, 3)  # ticks between bid and ask
+_LIQUIDATED = 0.05  # of seconds somebody is
 _SECONDS_KEPT, _MINUTES_KEPT = 7_200, 100_000
 
 
@@ -34,6 +35,17 @@ class Print:
     price: int
     size: int
     side: int
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedContract:
+    """What an exchange says of a contract: prices in ticks, the rate as a text, open interest in lots."""
+
+    mark: int
+    index: int
+    rate: str
+    next_funding_us: int
+    open_interest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +256,35 @@ class GeneratedMarket:
         """Instant and rate of each funding from then on and before, every eight hours, none after now."""
         last_us = min(to_us - 1, self.now_us)
         stamps = range(-(-from_us // FUNDING_EVERY_US) * FUNDING_EVERY_US, last_us + 1, FUNDING_EVERY_US)
-        return [(us, f"{Random(f'{self.seed} {us}').randrange(-3, 12) / 1e5:.8f}") for us in stamps]  # noqa: S311
+        return [(us, self._rate(us)) for us in stamps]
+
+    def _rate(self, us: int) -> str:
+        return f"{Random(f'{self.seed} {us}').randrange(-3, 12) / 1e5:.8f}"  # noqa: S311
+
+    # Contracts; drawn by the instant, so that the market moves the same whether somebody asks or not.
+
+    def contract(self) -> GeneratedContract:
+        """Its state now; the rate is the one that will be settled next."""
+        second = self.now_us // SECOND_US
+        random = Random(f"{self.seed} contract {second}")  # noqa: S311
+        index = (self._bid + self._ask) // 2
+        next_us = self.now_us - self.now_us % FUNDING_EVERY_US + FUNDING_EVERY_US
+        interest = 10_000_000 + round(1_000_000 * math.sin(second / 600)) + random.randrange(10_000)
+        return GeneratedContract(
+            index + self.tick * random.randrange(-5, 6),
+            index,
+            self._rate(next_us),
+            next_us,
+            self._lot * interest,
+        )
+
+    def liquidation(self) -> Print | None:
+        """What was closed by force in the second that has just begun, `side` as of a trade; None: nothing."""
+        random = Random(f"{self.seed} liquidation {self.now_us // SECOND_US}")  # noqa: S311
+        if random.random() >= _LIQUIDATED:
+            return None
+        side = random.choice((-1, 1))
+        return Print(0, self._ask if side > 0 else self._bid, self._lot * random.randrange(1, 5_000), side)
 
     def _parts(self, open_us: int, end_us: int) -> list[GeneratedCandle]:
         kept = self._minutes if end_us - open_us >= MINUTE_US else self._seconds

@@ -21,6 +21,7 @@ from raysignal.loopback.exchanges.speech import (
     levels,
     number_in,
     prices_of,
+    second_begins,
     size_of,
     turnover_of,
 )
@@ -28,8 +29,9 @@ from raysignal.loopback.exchanges.speech import (
 _UNITS_US = {"s": 1_000_000, "m": 60_000_000, "H": 3_600_000_000, "D": 86_400_000_000}
 _BAR = re.compile(r"(\d+)([smHD])(?:utc)?")
 _PUBLIC = {"books": Channel.DEPTH, "trades": Channel.TRADES, "bbo-tbt": Channel.QUOTES}
+_CONTRACT = frozenset({"mark-price", "index-tickers", "open-interest", "funding-rate"})
 _PATHS = {
-    "/ws/v5/public": frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES}),
+    "/ws/v5/public": frozenset(Channel) - {Channel.KLINES},
     "/ws/v5/business": frozenset({Channel.KLINES}),
 }
 
@@ -56,17 +58,28 @@ class OkxSpeech:
         try:
             message = orjson.loads(text)
             operation, arguments = message["op"], message["args"]
-            named = [(each["channel"], each["instId"]) for each in arguments]
+            named = [
+                (each["channel"], symbol)
+                for each in arguments
+                for symbol in (
+                    [one for one in symbols if _type_of(one) == each["instType"]]
+                    if each["channel"] == "liquidation-orders"
+                    else [each["instId"]]
+                )
+            ]
         except (ValueError, KeyError, TypeError):
             return ClientRequest((self._error(60012, f"Invalid request: {text[:100]}"),))
         replies: list[bytes] = []
         streams: list[SubscribedStream] = []
         for channel, symbol in named:
             stream = _stream(channel, symbol)
-            if stream is None or symbol not in symbols or stream.channel not in _PATHS[path]:
+            if stream is not None and channel == "index-tickers":  # said of the contract on it
+                on_it = next((each for each in sorted(symbols) if each.startswith(f"{symbol}-")), symbol)
+                stream = stream._replace(symbol=on_it)
+            if stream is None or stream.symbol not in symbols or stream.channel not in _PATHS[path]:
                 replies.append(self._error(60018, f"channel:{channel},instId:{symbol} doesn't exist."))
                 continue
-            argument = {"channel": channel, "instId": symbol}
+            argument = _argument(stream)
             replies.append(dumps({"event": operation, "arg": argument, "connId": self.connection}))
             streams.append(stream)
         if operation == "subscribe":
@@ -100,6 +113,9 @@ class OkxSpeech:
             return [dumps({"arg": argument, "data": [_best(step, market)]})] if step.touched else ()
         if stream.channel is Channel.TRADES:
             return [dumps({"arg": argument, "data": [row]}) for row in _trades(step, market)]
+        if stream.channel in {Channel.CONTRACT, Channel.LIQUIDATIONS}:
+            rows = _contract_rows(stream, step, market) if second_begins(step, market) else []
+            return [dumps({"arg": argument, "data": [row]}) for row in rows]
         return [
             dumps({"arg": argument, "data": [_row(candle, market, closed=closed)]})
             for candle, closed in bars_of(stream, step, market)
@@ -109,10 +125,14 @@ class OkxSpeech:
         """By the argument of the subscription."""
         try:
             message = orjson.loads(raw)
-            stream = (
-                _stream(message["arg"]["channel"], message["arg"]["instId"]) if "data" in message else None
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
+            if "data" not in message:
+                return None
+            channel = message["arg"]["channel"]
+            of_type = channel == "liquidation-orders"
+            stream = _stream(channel, message["data"][0]["instId"] if of_type else message["arg"]["instId"])
+            if stream is not None and channel == "index-tickers":
+                stream = stream._replace(symbol=f"{stream.symbol}-SWAP")
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             return None
         return stream and MessageSubject(stream.channel, stream.symbol, stream.interval_us)
 
@@ -165,6 +185,10 @@ def _stream(channel: str, symbol: str) -> SubscribedStream | None:
     name = f"{channel} {symbol}"
     if channel in _PUBLIC:
         return SubscribedStream(name, _PUBLIC[channel], symbol)
+    if channel in _CONTRACT or channel == "liquidation-orders":
+        return SubscribedStream(
+            name, Channel.CONTRACT if channel in _CONTRACT else Channel.LIQUIDATIONS, symbol
+        )
     interval_us = _interval_us(channel.removeprefix("candle")) if channel.startswith("candle") else 0
     return SubscribedStream(name, Channel.KLINES, symbol, interval_us) if interval_us else None
 
@@ -175,7 +199,10 @@ def _interval_us(name: str) -> int:
 
 
 def _argument(stream: SubscribedStream) -> dict[str, str]:
-    return {"channel": stream.name.partition(" ")[0], "instId": stream.symbol}
+    channel, _, named = stream.name.partition(" ")
+    if channel == "liquidation-orders":
+        return {"channel": channel, "instType": _type_of(stream.symbol)}
+    return {"channel": channel, "instId": named}
 
 
 def _ms(us: int) -> str:
@@ -195,6 +222,31 @@ def _best(step: Step, market: ShownMarket) -> dict[str, object]:
     bid, bid_size, ask, ask_size = step.best
     sides = _sides(levels({bid: bid_size}, market), levels({ask: ask_size}, market))
     return {**sides, "ts": _ms(step.exchange_us), "seqId": step.last}
+
+
+def _contract_rows(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[dict[str, object]]:
+    """What a stream about a contract says in a second."""
+    state, ts, symbol = market.contract(), _ms(step.exchange_us), stream.symbol
+    mark, index = prices_of(market, state.mark, state.index)
+    kind = stream.name.partition(" ")[0]
+    row: dict[str, object] = {"instId": symbol, "instType": _type_of(symbol), "ts": ts}
+    if kind == "mark-price":
+        return [row | {"markPx": mark}]
+    if kind == "index-tickers":
+        return [{"instId": stream.name.partition(" ")[2], "idxPx": index, "ts": ts}]
+    if kind == "open-interest":
+        return [row | {"oi": size_of(market, state.open_interest)}]
+    if kind == "funding-rate":
+        next_ms = _ms(state.next_funding_us)
+        return [row | {"fundingRate": state.rate, "fundingTime": next_ms, "method": "current_period"}]
+    forced = market.liquidation()
+    if forced is None:
+        return []
+    detail = {
+        "bkPx": prices_of(market, forced.price)[0], "sz": size_of(market, forced.size), "ts": ts,
+        "side": "buy" if forced.side > 0 else "sell", "posSide": "short" if forced.side > 0 else "long",
+    }  # fmt: skip
+    return [{"instId": symbol, "instType": _type_of(symbol), "details": [detail]}]
 
 
 def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:

@@ -14,7 +14,7 @@ from raysignal.engine.market.recordings import RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.loopback.exchanges.exchange import ClientConnection, LoopbackExchange
-from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, GeneratedContract
 from raysignal.loopback.exchanges.speech import Message, MessageSubject, ShownMarket, SubscribedStream
 
 _FOLLOWED = frozenset({Channel.DEPTH})
@@ -56,6 +56,13 @@ class RecordedMarket:
     def funding(self, from_us: int, to_us: int) -> list[tuple[int, str]]:  # noqa: ARG002
         """None."""
         return []
+
+    def contract(self) -> GeneratedContract:
+        """Nothing: it is in the recording."""
+        return GeneratedContract(0, 0, "0", 0, 0)
+
+    def liquidation(self) -> None:
+        """None: they are in the recording."""
 
 
 class RecordedExchange(LoopbackExchange):

@@ -12,7 +12,14 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from raysignal.engine.core.market_events import Channel, Instrument
-from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
+from raysignal.loopback.exchanges.market import (
+    SECOND_US,
+    GeneratedBook,
+    GeneratedCandle,
+    GeneratedContract,
+    Print,
+    Step,
+)
 
 _ASSETS = re.compile(r"([A-Z0-9]+?)-?(USDT|USDC|USD|BTC)(?:[-_].*)?$")
 _LAST_DAY = re.compile(r"[-_]\d{6}$")
@@ -73,6 +80,12 @@ class ShownMarket(Protocol):
 
     def funding(self, from_us: int, to_us: int) -> list[tuple[int, str]]:
         """Instant and rate of each funding from then on and before."""
+
+    def contract(self) -> GeneratedContract:
+        """The state of a contract now."""
+
+    def liquidation(self) -> Print | None:
+        """Whose position was closed by force in the second that has just begun."""
 
 
 class MessageSubject(NamedTuple):
@@ -187,6 +200,11 @@ def bars_of(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[t
     if before_us // KLINE_EVERY_US != step.exchange_us // KLINE_EVERY_US:
         said.append((market.candle(interval_us, open_us), False))
     return said
+
+
+def second_begins(step: Step, market: ShownMarket) -> bool:
+    """Whether a step is the first of its second, when states of contracts and liquidations are said."""
+    return (step.exchange_us - market.step_us) // SECOND_US != step.exchange_us // SECOND_US
 
 
 def assets_of(symbol: str) -> tuple[str, str]:

@@ -10,7 +10,15 @@ from random import Random
 import pytest
 
 from raysignal.engine.core.errors import StoreUnavailable
-from raysignal.engine.core.events import Alarm, Candle, CandleBackfill, Command, CommandKind, OrderFill
+from raysignal.engine.core.events import (
+    Alarm,
+    Candle,
+    CandleBackfill,
+    Command,
+    CommandKind,
+    FundingPayment,
+    OrderFill,
+)
 from raysignal.engine.core.market_events import Channel
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import RestRequest
@@ -37,12 +45,12 @@ instruments:
 strategies:
   - {name: fast, kind: sma, bar: 5s, parameters: {fast: 1, slow: 2}}
   - {name: reversal, kind: bollinger, bar: 1m, parameters: {window: 3, width: 0.5}}
-features: [rsi(3), imbalance, spread, depth, micro_price]
+features: [rsi(3), imbalance, spread, depth, micro_price, funding_rate, basis, open_interest_change, liquidations]
 aggregation: {method: hit_rate}
 portfolio: {weight: 0.3, side: long-short}
 venue: {kind: paper, fee_bps: 2, latency_ms: 40}
 """
-START_US = 1_700_000_000_000_000
+START_US = 1_700_006_400_000_000 - 90_000_000  # funding is settled a minute and a half later
 STEP_US = 100_000
 DISTURBED_S = 30.0
 
@@ -147,6 +155,9 @@ def test_session_on_three_disturbed_exchanges_plays_as_it_was_recorded(minutes: 
     assert check.difference is None
     assert check.whole
     assert check.events == len(log.outputs)
+    paid = log.of(FundingPayment)
+    assert paid
+    assert {each.at_us for each in paid} == {START_US + 90_000_000}
     alarms = Counter(alarm.code for alarm in log.of(Alarm))
     backfills = sum(isinstance(event, CandleBackfill) for event in log.inputs)
     print(

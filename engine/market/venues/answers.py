@@ -138,19 +138,28 @@ def funding_of_rows(
 def split_streams(
     subscriptions: Sequence[Subscription],
     channels: frozenset[Channel],
-    name: Callable[[Channel, Subscription], _Name],
+    names_of: Callable[[Channel, Subscription], Sequence[_Name]],
     most: int,
 ) -> Iterator[tuple[list[_Name], tuple[Subscription, ...]]]:
-    """Subscriptions to these channels, in groups whose streams one connection takes; with the streams' names."""
+    """Subscriptions to these channels, in groups whose streams one connection takes; with the streams' names.
+
+    A channel that has no stream for an instrument is left out; a stream of several instruments is named once.
+    """
     names: list[_Name] = []
     group: list[Subscription] = []
     for each in subscriptions:
-        wanted = Subscription(each.instrument, each.channels & channels, each.kline_us)
-        more = [name(channel, wanted) for channel in Channel if channel in wanted.channels]
+        found = {
+            channel: names_of(channel, each) for channel in Channel if channel in each.channels & channels
+        }
+        wanted = Subscription(
+            each.instrument, frozenset(channel for channel in found if found[channel]), each.kline_us
+        )
+        more = [name for channel_names in found.values() for name in channel_names if name not in names]
         if names and len(names) + len(more) > most:
             yield names, tuple(group)
             names, group = [], []
-        if more:
+            more = [name for channel_names in found.values() for name in channel_names]
+        if wanted.channels:
             names += more
             group.append(wanted)
     if names:

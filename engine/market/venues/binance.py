@@ -2,14 +2,14 @@
 
 Rules for the order book, from developers.binance.com ("How to manage a local order book correctly"): changes are kept
 until a snapshot is there; on spot the first has U <= lastUpdateId + 1 <= u and each next one U == last u + 1, on
-futures each one's `pu` is the last `u`. Since April 2026 USD-M serves books and best prices under `/public`, trades and
-klines under `/market`.
+futures each one's `pu` is the last `u`. Since April 2026 USD-M serves books and best prices under `/public`, everything
+else under `/market`. Open interest is in no stream; of liquidations the largest of a second is.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 from msgspec import Raw, Struct, field
@@ -22,7 +22,14 @@ from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues import binance_listings as listings
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from raysignal.engine.market.venues.names import is_spot
-from raysignal.engine.market.venues.numbers import Number, amount_in, decimals_of, integer
+from raysignal.engine.market.venues.numbers import (
+    Number,
+    amount,
+    amount_in,
+    decimals_of,
+    integer,
+    optional_amount,
+)
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.tracker import (
     BookState,
@@ -44,7 +51,7 @@ _FUNDING_WEIGHT = 24  # of 2400 a minute: 500 requests within 5 minutes are let 
 _ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)["@_]')
 _CHANNELS = {
     b"depth": Channel.DEPTH, b"trade": Channel.TRADES, b"aggTrade": Channel.TRADES, b"bookTicker": Channel.QUOTES,
-    b"kline": Channel.KLINES,
+    b"kline": Channel.KLINES, b"markPrice": Channel.CONTRACT, b"forceOrder": Channel.LIQUIDATIONS,
 }  # fmt: skip
 
 
@@ -112,6 +119,29 @@ class _Kline(Struct, gc=False, tag_field="e", tag="kline"):
     bar: _Bar = field(name="k")
 
 
+class _MarkPrice(Struct, gc=False, tag_field="e", tag="markPriceUpdate"):
+    """Index and rate are empty, and the next funding is 0, where a contract has none."""
+
+    symbol: str = field(name="s")
+    ms: Number = field(name="E")
+    mark: str = field(name="p")
+    index: str = field(name="i", default="")
+    rate: str = field(name="r", default="")
+    next_funding_ms: Number = field(name="T", default=0)
+
+
+class _ForcedOrder(Struct, gc=False):
+    symbol: str = field(name="s")
+    side: Literal["BUY", "SELL"] = field(name="S")
+    size: str = field(name="q")
+    price: str = field(name="p")
+    ms: Number = field(name="T")
+
+
+class _Liquidation(Struct, gc=False, tag_field="e", tag="forceOrder"):
+    order: _ForcedOrder = field(name="o")
+
+
 class _Snapshot(Struct, gc=False):
     last: Number = field(name="lastUpdateId")
     bids: Raw
@@ -121,6 +151,7 @@ class _Snapshot(Struct, gc=False):
 
 _STREAM, _SNAPSHOT = Decoder(_Stream), Decoder(_Snapshot)
 _DEPTH, _QUOTE, _KLINE = Decoder(_Message[_Depth]), Decoder(_Message[_Quote]), Decoder(_Message[_Kline])
+_MARK_PRICE, _LIQUIDATION = Decoder(_Message[_MarkPrice]), Decoder(_Message[_Liquidation])
 _TRADES: Mapping[str, Decoder[_Message[Any]]] = {
     "trade": Decoder(_Message[_Trade]),
     "aggTrade": Decoder(_Message[_AggregateTrade]),
@@ -161,23 +192,26 @@ class Binance:
             for names, group in answers.split_streams(
                 subscriptions,
                 frozenset(channel for channel, path in self.roots.items() if path == root),
-                self._stream,
+                self._streams,
                 self.manners.streams,
             )
         )
 
-    def _stream(self, channel: Channel, each: Subscription) -> str:
-        names = {Channel.DEPTH: "depth@100ms", Channel.TRADES: self.trades, Channel.QUOTES: "bookTicker"}
+    def _streams(self, channel: Channel, each: Subscription) -> Sequence[str]:
+        names = {
+            Channel.DEPTH: "depth@100ms", Channel.TRADES: self.trades, Channel.QUOTES: "bookTicker",
+            Channel.CONTRACT: "markPrice@1s", Channel.LIQUIDATIONS: "forceOrder",
+        }  # fmt: skip
         name = (
             names.get(channel) or f"kline_{answers.interval_name(self.intervals, each.kline_us, self.name)}"
         )
-        return f"{each.instrument.symbol.lower()}@{name}"
+        return (f"{each.instrument.symbol.lower()}@{name}",)
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
         return StreamTracker(self, subscriptions)
 
-    def hear(self, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:
+    def hear(self, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:  # noqa: PLR0911 - a kind each
         """See `Dialect`. A stream is called `btcusdt@depth@100ms`."""
         kind = _STREAM.decode(raw).stream.partition("@")[2].partition("@")[0]
         if kind == "bookTicker":
@@ -206,6 +240,16 @@ class Binance:
                 message.symbol, answers.interval_named(_ALL_INTERVALS, bar.interval), bar.open_ms,
                 (bar.open, bar.high, bar.low, bar.close), bar.volume, bar.trades, closed=bar.closed, ms=message.ms,
             )  # fmt: skip
+        if kind == "markPrice":
+            state = _MARK_PRICE.decode(raw).data
+            return tracker.contract(
+                state.symbol, state.ms, mark=amount(state.mark), index=optional_amount(state.index),
+                funding_rate=optional_amount(state.rate), next_funding_ms=state.next_funding_ms,
+            )  # fmt: skip
+        if kind == "forceOrder":
+            order = _LIQUIDATION.decode(raw).data.order
+            side = 1 if order.side == "BUY" else -1
+            return tracker.liquidation(order.symbol, amount(order.price), order.size, side, order.ms)
         return _hear_control(answers.answer(raw), tracker)
 
     def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
@@ -373,7 +417,7 @@ SPOT = Binance(
     manners=_manners(texts_per_s=5, streams=1024, silence_s=60.0),
     chained=False,
     depth_weight=50,
-    roots=dict.fromkeys(Channel, "/stream"),
+    roots=dict.fromkeys((Channel.DEPTH, Channel.TRADES, Channel.QUOTES, Channel.KLINES), "/stream"),
     api="/api/v3",
     trades="trade",
     intervals=_ALL_INTERVALS,
@@ -391,6 +435,8 @@ USDM = Binance(
         Channel.QUOTES: "/public/stream",
         Channel.TRADES: "/market/stream",
         Channel.KLINES: "/market/stream",
+        Channel.CONTRACT: "/market/stream",
+        Channel.LIQUIDATIONS: "/market/stream",
     },
     api="/fapi/v1",
     trades="aggTrade",

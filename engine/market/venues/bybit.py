@@ -21,7 +21,14 @@ from raysignal.engine.core.listings import ContractKind, ListedSymbol, Listing, 
 from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US
-from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
+from raysignal.engine.market.venues.numbers import (
+    Number,
+    amount,
+    amount_in,
+    decimals_of,
+    integer,
+    optional_amount,
+)
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.tracker import (
     DepthChange,
@@ -36,7 +43,11 @@ _INTERVALS = {
     MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",
     HOUR_US: "60", 2 * HOUR_US: "120", 4 * HOUR_US: "240", 6 * HOUR_US: "360", 12 * HOUR_US: "720", DAY_US: "D",
 }  # fmt: skip
-_TOPICS = {Channel.DEPTH: "orderbook.200", Channel.TRADES: "publicTrade", Channel.QUOTES: "orderbook.1"}
+_TOPICS = {
+    Channel.DEPTH: "orderbook.200", Channel.TRADES: "publicTrade", Channel.QUOTES: "orderbook.1",
+    Channel.CONTRACT: "tickers", Channel.LIQUIDATIONS: "allLiquidation",
+}  # fmt: skip
+_OF_CONTRACTS = frozenset({Channel.CONTRACT, Channel.LIQUIDATIONS})
 _CHANNELS = {topic: channel for channel, topic in _TOPICS.items()}
 _ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
 _REFUSALS = frozenset({10001, 10029, 110023})  # parameters that are wrong, a symbol that is none; others pass
@@ -91,6 +102,37 @@ class _Klines(Struct, gc=False):
     data: list[_Bar]
 
 
+class _Ticker(Struct, gc=False):
+    """A snapshot says all, a delta what has changed; rate and next funding are empty where a contract has none."""
+
+    symbol: str
+    mark: str = field(name="markPrice", default="")
+    index: str = field(name="indexPrice", default="")
+    rate: str = field(name="fundingRate", default="")
+    next_funding_ms: str = field(name="nextFundingTime", default="")
+    open_interest: str = field(name="openInterest", default="")
+
+
+class _Tickers(Struct, gc=False):
+    ts: Number
+    data: _Ticker
+
+
+class _Liquidation(Struct, gc=False):
+    """`side` is that of the position."""
+
+    symbol: str = field(name="s")
+    side: Literal["Buy", "Sell"] = field(name="S")
+    size: str = field(name="v")
+    price: str = field(name="p")
+    ms: Number = field(name="T")
+
+
+class _Liquidations(Struct, gc=False):
+    data: list[_Liquidation]
+
+
+_TICKERS, _LIQUIDATIONS = Decoder(_Tickers), Decoder(_Liquidations)
 _TOPIC, _DEPTH, _TRADES, _KLINES = (Decoder(_Topic), Decoder(_Depth), Decoder(_Trades), Decoder(_Klines))
 
 
@@ -130,13 +172,15 @@ class Bybit:
                 group,
             )
             for topics, group in answers.split_streams(
-                subscriptions, frozenset(Channel), self._topic, self.manners.streams
+                subscriptions, frozenset(Channel), self._topics, self.manners.streams
             )
         )
 
-    def _topic(self, channel: Channel, each: Subscription) -> str:
+    def _topics(self, channel: Channel, each: Subscription) -> Sequence[str]:
+        if self.category == "spot" and channel in _OF_CONTRACTS:
+            return ()
         topic = _TOPICS.get(channel) or f"kline.{answers.interval_name(_INTERVALS, each.kline_us, self.name)}"
-        return f"{topic}.{each.instrument.symbol}"
+        return (f"{topic}.{each.instrument.symbol}",)
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
@@ -173,6 +217,22 @@ class Bybit:
                     closed=bar.confirm, ms=klines.ts,
                 )
             ]  # fmt: skip
+        if kind == "tickers":
+            tickers = _TICKERS.decode(raw)
+            said = tickers.data
+            return tracker.contract(
+                said.symbol, tickers.ts, mark=optional_amount(said.mark), index=optional_amount(said.index),
+                funding_rate=optional_amount(said.rate), next_funding_ms=integer(said.next_funding_ms or 0),
+                open_interest=optional_amount(said.open_interest),
+            )  # fmt: skip
+        if kind == "allLiquidation":
+            return [
+                event
+                for row in _LIQUIDATIONS.decode(raw).data
+                for event in tracker.liquidation(
+                    row.symbol, amount(row.price), row.size, -1 if row.side == "Buy" else 1, row.ms
+                )
+            ]
         return _hear_control(answers.answer(raw), tracker)
 
     def about(self, raw: bytes) -> tuple[Channel | None, str] | None:

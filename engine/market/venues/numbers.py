@@ -84,6 +84,11 @@ def signed_amount(text: object) -> Decimal:
     return amount(text)
 
 
+def optional_amount(text: str) -> Decimal | None:
+    """A decimal text of any sign; None: an empty one. `UnreadableInput` for anything else."""
+    return signed_amount(text) if text else None
+
+
 def amount_in(row: Mapping[str, object], name: str) -> Decimal:
     """An amount that may be left out, or be empty: then 0."""
     text = row.get(name)

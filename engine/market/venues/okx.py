@@ -5,7 +5,7 @@ changes whose `prevSeqId` is the last `seqId`. Equal ids are a heartbeat without
 be below its `prevSeqId`, and the chain goes on from there. `checksum` is 0 since June 2026 and says nothing. The venue
 has announced that the stream's snapshot will end: where a confirmed subscription begins with a change, the snapshot
 comes by request instead, and the first change has prevSeqId <= its seqId < seqId. Klines are at an address of their
-own.
+own. Liquidations come of all contracts of a type together, at most one a contract and second.
 """
 
 import json
@@ -25,7 +25,14 @@ from raysignal.engine.core.market_events import Channel, Event, FundingRate, Ins
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from raysignal.engine.market.venues.names import is_spot
-from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
+from raysignal.engine.market.venues.numbers import (
+    Number,
+    amount,
+    amount_in,
+    decimals_of,
+    integer,
+    signed_amount,
+)
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.tracker import (
     BookState,
@@ -43,13 +50,21 @@ _INTERVALS = {
     30 * MINUTE_US: "30m", HOUR_US: "1H", 2 * HOUR_US: "2H", 4 * HOUR_US: "4H", 6 * HOUR_US: "6Hutc",
     12 * HOUR_US: "12Hutc", DAY_US: "1Dutc",
 }  # fmt: skip
+_CONTRACT = ("mark-price", "index-tickers", "open-interest")
+_FUNDING, _LIQUIDATIONS = "funding-rate", "liquidation-orders"
 _CHANNELS = {Channel.DEPTH: "books", Channel.TRADES: "trades", Channel.QUOTES: "bbo-tbt"}
-_KNOWN_CHANNELS = {name: channel for channel, name in _CHANNELS.items()}
+_KNOWN_CHANNELS = (
+    {name: channel for channel, name in _CHANNELS.items()}
+    | dict.fromkeys((*_CONTRACT, _FUNDING), Channel.CONTRACT)
+    | {_LIQUIDATIONS: Channel.LIQUIDATIONS}
+)
 _PATHS = {
-    "/ws/v5/public": frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES}),
+    "/ws/v5/public": frozenset(Channel) - {Channel.KLINES},
     "/ws/v5/business": frozenset({Channel.KLINES}),
 }
-_ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
+_ABOUT = re.compile(
+    rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"inst(?:Id|Type)"\s*:\s*"([\w-]+)"'
+)
 _ARGUMENTS_A_TEXT = 100
 _KINDS = {"SPOT": ContractKind.SPOT, "SWAP": ContractKind.PERPETUAL, "FUTURES": ContractKind.FUTURE}
 _CLOSING = "64008"  # the notice that the connection will be closed for an upgrade of the service
@@ -96,6 +111,41 @@ class _Trade(Struct, gc=False):
     ts: str
 
 
+class _MarkPrice(Struct, gc=False):
+    price: str = field(name="markPx")
+    ts: str
+
+
+class _IndexPrice(Struct, gc=False):
+    price: str = field(name="idxPx")
+    ts: str
+
+
+class _OpenInterest(Struct, gc=False):
+    contracts: str = field(name="oi")
+    ts: str
+
+
+class _Funding(Struct, gc=False):
+    """`fundingTime`: when the rate that is said now is settled."""
+
+    rate: str = field(name="fundingRate")
+    next_ms: str = field(name="fundingTime")
+    ts: str
+
+
+class _LiquidationDetail(Struct, gc=False):
+    price: str = field(name="bkPx")
+    size: str = field(name="sz")
+    side: Literal["buy", "sell"]
+    ts: str
+
+
+class _Liquidation(Struct, gc=False):
+    symbol: str = field(name="instId")
+    details: list[_LiquidationDetail]
+
+
 class _Answer(Struct, gc=False):
     code: Literal["0"]
     data: _Only[_Best]
@@ -104,6 +154,11 @@ class _Answer(Struct, gc=False):
 _SAID, _SNAPSHOT = Decoder(_Said), Decoder(_Answer)
 _CHANGE, _BEST = Decoder(_Message[_Only[_Change]]), Decoder(_Message[_Only[_Best]])
 _TRADES, _KLINES = Decoder(_Message[list[_Trade]]), Decoder(_Message[list[list[str]]])
+
+
+_MARK, _INDEX = Decoder(_Message[_Only[_MarkPrice]]), Decoder(_Message[_Only[_IndexPrice]])
+_INTEREST, _RATE = Decoder(_Message[_Only[_OpenInterest]]), Decoder(_Message[_Only[_Funding]])
+_LIQUIDATED = Decoder(_Message[list[_Liquidation]])
 
 
 def _text(operation: str, arguments: Sequence[Mapping[str, str]]) -> str:
@@ -149,15 +204,18 @@ class Okx:
             )
             for path, channels in _PATHS.items()
             for arguments, group in answers.split_streams(
-                subscriptions, channels, self._argument, self.manners.streams
+                subscriptions, channels, self._arguments, self.manners.streams
             )
         )
 
-    def _argument(self, channel: Channel, each: Subscription) -> dict[str, str]:
+    def _arguments(self, channel: Channel, each: Subscription) -> Sequence[dict[str, str]]:
+        symbol = each.instrument.symbol
+        if channel in {Channel.CONTRACT, Channel.LIQUIDATIONS}:
+            return _contract_arguments(channel, symbol)
         name = (
             _CHANNELS.get(channel) or f"candle{answers.interval_name(_INTERVALS, each.kline_us, self.name)}"
         )
-        return {"channel": name, "instId": each.instrument.symbol}
+        return ({"channel": name, "instId": symbol},)
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
@@ -201,12 +259,15 @@ class Okx:
                     closed=answers.part(row, 8) == "1", ms=0,
                 )
             ]  # fmt: skip
-        return tracker.unknown()
+        return _hear_contract(kind, symbol, raw, tracker)
 
     def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
         """See `Dialect`."""
         found = _ABOUT.match(raw)
-        return None if found is None else (_KNOWN_CHANNELS.get(found[1].decode()), found[2].decode())
+        if found is None:
+            return None
+        channel = _KNOWN_CHANNELS.get(found[1].decode())
+        return channel, "" if channel is Channel.LIQUIDATIONS else found[2].decode()  # of every symbol
 
     def judge(self, book: FollowedBook, change: DepthChange) -> SequenceVerdict | Missing:
         """A chain whose ids may start anew; where it meets a snapshot by request, prevSeqId <= seqId < its own."""
@@ -233,6 +294,8 @@ class Okx:
 
     def resubscribe(self, instrument: Instrument, channel: Channel) -> tuple[str, ...]:
         """The subscription, taken back and asked for again."""
+        if channel is Channel.CONTRACT:
+            return ()  # each message says all of its own
         argument = {"channel": _CHANNELS[channel], "instId": instrument.symbol}
         return _text("unsubscribe", [argument]), _text("subscribe", [argument])
 
@@ -361,6 +424,46 @@ def _listed_symbol(row: Any) -> ListedSymbol:
         else product(amount_in(row, "ctVal"), amount_in(row, "ctMult")),
         status=answers.status_word(row.get("state", "live"), "live"),
     )
+
+
+def _contract_arguments(channel: Channel, symbol: str) -> Sequence[dict[str, str]]:
+    """Of spot nothing; an index has the name of its assets, and liquidations come of all contracts of a type."""
+    kind = _type_of(symbol)
+    if kind == "SPOT":
+        return ()
+    if channel is Channel.LIQUIDATIONS:
+        return ({"channel": _LIQUIDATIONS, "instType": kind},)
+    index = "-".join(symbol.split("-")[:2])
+    names = (*_CONTRACT, _FUNDING) if kind == "SWAP" else _CONTRACT
+    return tuple({"channel": name, "instId": index if name == "index-tickers" else symbol} for name in names)
+
+
+def _hear_contract(kind: str, symbol: str, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:
+    """A message of a stream about a contract."""
+    if kind == "mark-price":
+        (mark,) = _MARK.decode(raw).data
+        return tracker.contract(symbol, integer(mark.ts), mark=amount(mark.price))
+    if kind == "index-tickers":
+        (index,) = _INDEX.decode(raw).data
+        return tracker.index(symbol, integer(index.ts), amount(index.price))
+    if kind == "open-interest":
+        (interest,) = _INTEREST.decode(raw).data
+        return tracker.contract(symbol, integer(interest.ts), open_interest=amount(interest.contracts))
+    if kind == _FUNDING:
+        (said,) = _RATE.decode(raw).data
+        rate, next_ms = signed_amount(said.rate), integer(said.next_ms)
+        return tracker.contract(symbol, integer(said.ts), funding_rate=rate, next_funding_ms=next_ms)
+    if kind == _LIQUIDATIONS:
+        return [
+            event
+            for row in _LIQUIDATED.decode(raw).data
+            for each in row.details
+            for event in tracker.liquidation(
+                row.symbol, amount(each.price), each.size, 1 if each.side == "buy" else -1, integer(each.ts),
+                all_symbols=True,
+            )
+        ]  # fmt: skip
+    return tracker.unknown()
 
 
 def _hear_event(said: _Said, tracker: StreamTracker) -> Sequence[Event]:

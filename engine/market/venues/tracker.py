@@ -12,6 +12,7 @@ keep the changes that came meanwhile, up to a limit, and take them once it is th
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -23,8 +24,11 @@ from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
     Channel,
+    ContractLost,
+    ContractState,
     Event,
     Instrument,
+    Liquidation,
     Quote,
     Trade,
     TradesLost,
@@ -178,6 +182,7 @@ class SubscribedInstrument:
         self.sizes = exact_numbers(self.instrument.size_decimals)
         self.has_depth = Channel.DEPTH in subscription.channels
         self.has_trades = Channel.TRADES in subscription.channels
+        self.contract: ContractState | None = None  # as events have said it
         self.book, self.top = FollowedBook(self.instrument), FollowedBook(self.instrument)
 
     def levels(self, raw: Raw) -> Int64Array:
@@ -284,6 +289,7 @@ class StreamTracker:
             book.acknowledged = False
         for each in self._followed.values():
             each.top.state = BookState.LOST
+        events += self._lose_contracts(None, "disconnected")
         self._wants = []
         self.closing = False
         if self._messages != self._messages_before:
@@ -376,6 +382,45 @@ class StreamTracker:
                 closed=closed, exchange_us=1000 * ms, received_us=self._received_us,
             ),
         )  # fmt: skip
+
+    def contract(
+        self, symbol: str, ms: int, *, mark: Decimal | None = None, index: Decimal | None = None,
+        funding_rate: Decimal | None = None, next_funding_ms: int = 0, open_interest: Decimal | None = None,
+    ) -> Sequence[Event]:  # fmt: skip
+        """What a message says of a contract; what it leaves out is as it was said before."""
+        one = self._followed.get(symbol)
+        if one is None:
+            return self.unknown()
+        before = one.contract or ContractState(one.instrument, None, None, None, 0, None, 0, 0)
+        one.contract = ContractState(
+            one.instrument,
+            before.mark if mark is None else mark,
+            before.index if index is None else index,
+            before.funding_rate if funding_rate is None else funding_rate,
+            1000 * next_funding_ms or before.next_funding_us,
+            before.open_interest if open_interest is None else open_interest,
+            1000 * ms,
+            self._received_us,
+        )
+        return (one.contract,)
+
+    def index(self, name: str, ms: int, price: Decimal) -> Sequence[Event]:
+        """The price of an index, such as `BTC-USDT`, which is that of every contract whose symbol begins so."""
+        symbols = [symbol for symbol in self._followed if symbol.startswith(f"{name}-")]
+        if not symbols:
+            return self.unknown()
+        return [event for symbol in symbols for event in self.contract(symbol, ms, index=price)]
+
+    def liquidation(
+        self, symbol: str, price: Decimal, size: str, side: int, ms: int, *, all_symbols: bool = False
+    ) -> tuple[Liquidation, ...]:
+        """A position that was closed by force; `all_symbols`: the stream is not of this symbol alone."""
+        one = self._followed.get(symbol)
+        if one is None:
+            if not all_symbols:
+                self.unknown()
+            return ()
+        return (Liquidation(one.instrument, price, one.sizes[size], side, 1000 * ms, self._received_us),)
 
     def unknown(self) -> Sequence[Event]:
         """A message of a kind that is not known, or about nothing that is followed."""
@@ -503,6 +548,19 @@ class StreamTracker:
                 self._forget(book)
         if channel is Channel.TRADES or symbol is None:
             events += self._miss_trades(symbol, "malformed")
+        if channel in {Channel.CONTRACT, Channel.LIQUIDATIONS} or symbol is None:
+            events += self._lose_contracts(symbol, "malformed")
+        return events
+
+    def _lose_contracts(self, symbol: str | None, reason: str) -> list[Event]:
+        """States of contracts are not known, and liquidations missed, until they are heard again."""
+        events: list[Event] = []
+        for each in self._followed.values():
+            if each.contract is not None and (symbol is None or each.instrument.symbol.startswith(symbol)):
+                each.contract = None
+                texts = self._dialect.resubscribe(each.instrument, Channel.CONTRACT)
+                self._wants += [ResyncRequest(each.instrument, texts=texts)] if texts else []
+                events.append(ContractLost(each.instrument, reason, self._received_us))
         return events
 
     def _miss_trades(self, symbol: str | None, reason: str) -> list[Event]:

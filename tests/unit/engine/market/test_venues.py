@@ -321,7 +321,7 @@ def test_usdm_books_and_trades_are_opened_apart() -> None:
     openings = binance.USDM.openings([Subscription(USDM_BTC, frozenset(Channel))])
     assert [opening.path for opening in openings] == [
         "/public/stream?streams=btcusdt@depth@100ms/btcusdt@bookTicker",
-        "/market/stream?streams=btcusdt@aggTrade/btcusdt@kline_1m",
+        "/market/stream?streams=btcusdt@aggTrade/btcusdt@kline_1m/btcusdt@markPrice@1s/btcusdt@forceOrder",
     ]
 
 

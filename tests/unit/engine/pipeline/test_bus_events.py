@@ -1,6 +1,7 @@
 """What can be published, how it is written, and by what it is known."""
 
 import inspect
+from decimal import Decimal
 from typing import get_args
 
 import msgspec
@@ -16,6 +17,8 @@ from raysignal.engine.core.events import (
     CommandKind,
     DecisionAnswer,
     DecisionQuestion,
+    FundingPayment,
+    FundingRateSettled,
     OrderEnded,
     OrderFill,
     PathEvent,
@@ -31,8 +34,11 @@ from raysignal.engine.core.events import (
 from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
+    ContractLost,
+    ContractState,
     Instrument,
     Kline,
+    Liquidation,
     Quote,
     Trade,
     TradesLost,
@@ -55,6 +61,9 @@ EVENTS: list[BusEvent] = [
     BookChange(BTC, 7, 1, 2, 3, 4, 5, 6),
     BookLost(BTC, "gap", 7, 9, 6),
     TradesLost(BTC, "disconnected", 6),
+    ContractState(BTC, Decimal("1.5"), Decimal(1), Decimal("-0.0001"), 9, None, 5, 6),
+    Liquidation(BTC, Decimal("1.5"), 2, -1, 5, 6),
+    ContractLost(BTC, "malformed", 6),
     BAR,
     Candle(at_us=5, symbol="BTC", interval_us=5, open=1.0, high=2.0, low=0.5, close=1.5, volume=3.0),
     CandleBackfill(at_us=5, symbol="BTC", interval_us=5, candles=()),
@@ -76,6 +85,8 @@ EVENTS: list[BusEvent] = [
         decided_price=99.5,
     ),
     OrderEnded(at_us=5, symbol="BTC", client_id="a", state="filled"),
+    FundingPayment(at_us=5, symbol="BTC", rate="0.0001", price="1.5", quantity="-2", amount="-0.0003"),
+    FundingRateSettled(at_us=5, symbol="BTC", rate="0.0001"),
     TradeAttribution(at_us=5, symbol="BTC", opened_us=1, pnl=0.5, shares={"sma": 0.5}),
     Command(at_us=5, symbol="BTC", command=CommandKind.HALT, who="me", reason="news"),
     PathRestarted(at_us=5, symbol=""),

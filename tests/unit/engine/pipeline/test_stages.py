@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from raysignal.data.bars import with_books
+from raysignal.data.bars import with_books, with_contracts
 from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import (
     AggregatedSignal,
@@ -19,6 +19,7 @@ from raysignal.engine.core.events import (
     BookSummary,
     Candle,
     CandleBackfill,
+    ContractSummary,
     DecisionAnswer,
     DecisionQuestion,
     PathRestarted,
@@ -27,7 +28,16 @@ from raysignal.engine.core.events import (
     decode_event,
     encode_event,
 )
-from raysignal.engine.core.market_events import BookChange, BookLost, Instrument, Trade, TradesLost
+from raysignal.engine.core.market_events import (
+    BookChange,
+    BookLost,
+    ContractLost,
+    ContractState,
+    Instrument,
+    Liquidation,
+    Trade,
+    TradesLost,
+)
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
@@ -162,6 +172,59 @@ def test_book_with_a_stamp_of_the_future_is_not_that_of_any_candle() -> None:
     assert made.book.bid == 2.0
 
 
+def contract(at_us: int, mark: str, interest: str | None = "7") -> ContractState:
+    said = None if interest is None else Decimal(interest)
+    return ContractState(BTC, Decimal(mark), Decimal(2), Decimal("0.0001"), 9, said, at_us, at_us)
+
+
+def liquidation(at_us: int, side: int) -> Liquidation:
+    return Liquidation(BTC, Decimal(1), 500, side, at_us, at_us)
+
+
+def summaries(*events: Any) -> list[ContractSummary | None]:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US, 2 * SECOND_US)}, contracts=True)
+    made = [candle for event in events for candle in stage.on(event)]
+    return [each.contract if isinstance(each.contract, ContractSummary) else None for each in made]
+
+
+def test_candle_has_the_state_of_its_contract_and_what_was_liquidated_within_it() -> None:
+    first, second, both = summaries(
+        contract(0, "2.5"), trade(0, 0, 100), liquidation(1, -1), liquidation(SECOND_US - 1, -1), contract(9, "3"),
+        liquidation(SECOND_US, 1), contract(SECOND_US, "4", None), trade(1, 2 * SECOND_US, 100),
+    )  # fmt: skip
+    assert first == ContractSummary(0.0001, 3.0, 2.0, 7.0, 1.0, 0.0)
+    assert second is not None
+    assert both is not None
+    assert (second.mark, second.longs, second.shorts) == (4.0, 0.0, 0.5)
+    assert (both.mark, both.longs, both.shorts) == (4.0, 1.0, 0.5)
+    assert np.isnan(second.open_interest)
+
+
+def test_contract_that_was_lost_is_not_known_and_its_liquidations_not_until_a_candle_is_whole_again() -> None:
+    found = summaries(
+        contract(0, "2.5"), trade(0, 0, 100), trade(1, SECOND_US, 100),
+        ContractLost(BTC, "disconnected", SECOND_US + 1), trade(2, 2 * SECOND_US, 100), contract(2 * SECOND_US + 1, "3"), trade(3, 3 * SECOND_US, 100),
+        trade(4, 4 * SECOND_US, 100),
+    )  # fmt: skip
+    one_second = [found[0], found[1], found[3], found[4]]
+    assert [each is None for each in one_second] == [False, True, False, False]
+    assert [np.isnan(each.longs) for each in one_second if each is not None] == [False, True, False]
+
+
+def test_state_that_is_not_said_again_for_a_minute_is_not_known() -> None:
+    late = 70 * SECOND_US
+    before, after = summaries(
+        contract(0, "2.5"), trade(0, 0, 100), trade(1, SECOND_US, 100), trade(2, late, 100)
+    )[:2]
+    assert before is not None
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)}, contracts=True)
+    for event in (contract(0, "2.5"), trade(0, late, 100)):
+        stage.on(event)
+    (made,) = stage.on(trade(1, late + SECOND_US, 100))
+    assert made.contract is UNSET
+    assert after is not None
+
+
 def test_events_of_other_instruments_are_nobodys() -> None:
     stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
     other = Instrument("okx", "BTC-USDT-SWAP", 1, 0)
@@ -189,8 +252,9 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
         ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("bollinger", {"window": 6}), ("macd", {}),
         ("breakout", {"window": 5}), ("volatility", {"window": 5, "target": 0.0002}),
     ]  # fmt: skip
-    bars = with_books(walk(5, 300), 5, unknown=0.1)
+    bars = with_contracts(with_books(walk(5, 300), 5, unknown=0.1), 5, unknown=0.1)
     assert bars.book is not None
+    assert bars.contract is not None
     heard: list[Any] = []
     live, ahead = stage_of(*kinds, features=FEATURES), stage_of(*kinds, features=FEATURES)
     for begin, end in ((0, 50), (50, 51), (51, 300)):
@@ -201,6 +265,9 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
                 high=float(bars.high[row]), low=float(bars.low[row]), close=float(bars.close[row]),
                 volume=float(bars.volume[row]),
                 book=UNSET if np.isnan(bars.book[row]).any() else BookSummary(*bars.book[row].tolist()),
+                contract=ContractSummary(*bars.contract[row].tolist())
+                if np.isfinite(bars.contract[row]).any()
+                else UNSET,
             )  # fmt: skip
             said = [encode_event(each) for each in live.on(one)]
             assert said == [encode_event(each) for each in ahead.on(one)]

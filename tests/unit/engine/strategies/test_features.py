@@ -1,5 +1,6 @@
 """Named features are TA-Lib's, whatever pieces bars come in, and a text that names none is refused."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,7 +9,7 @@ import talib
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.data.bars import random_walk, with_books
+from raysignal.data.bars import random_walk, with_books, with_contracts
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.features import FEATURES, CandleFeature, parse_features
 from raysignal.engine.strategies.strategy import Bars
@@ -58,7 +59,8 @@ def test_features_are_those_of_ta_lib_and_nan_as_long_as_its(text: str, oracle: 
 def test_however_bars_are_cut_a_features_values_are_the_same_bytes(
     kind: str, seed: int, n: int, data
 ) -> None:
-    bars, feature = with_books(random_walk(seed, n), seed, unknown=0.2), CandleFeature.parse(kind)
+    bars = with_contracts(with_books(random_walk(seed, n), seed, unknown=0.2), seed, unknown=0.2)
+    feature = CandleFeature.parse(kind)
     whole = feature.stream().advance(bars)
     edges = [0, *sorted(data.draw(st.lists(st.integers(0, n), max_size=6))), n]
     stream = feature.stream()
@@ -68,6 +70,26 @@ def test_however_bars_are_cut_a_features_values_are_the_same_bytes(
     assert b"".join(singly.advance(bars.slice(at, at + 1)).tobytes() for at in range(n)) == whole.tobytes()
     seen = data.draw(st.integers(0, n))
     assert feature.stream().advance(bars.slice(0, seen)).tobytes() == whole[:seen].tobytes()
+
+
+def test_features_of_a_contract_are_of_its_state_and_not_known_where_that_is_not() -> None:
+    nan = np.nan
+    contract = np.array(
+        [
+            [0.0001, 101.0, 100.0, 50.0, 1.0, 3.0],
+            [nan, 99.0, 0.0, 75.0, 0.0, 0.0],
+            [-0.0002, nan, 1.0, nan, nan, nan],
+        ]
+    )
+    bars = replace(random_walk(1, 3), contract=contract)
+    found = {kind: CandleFeature.parse(kind).stream().advance(bars) for kind in FEATURES}
+    assert np.array_equal(found["funding_rate"], [0.0001, nan, -0.0002], equal_nan=True)
+    assert np.allclose(found["basis"], [0.01, nan, nan], equal_nan=True)
+    assert np.array_equal(found["open_interest_change"], [nan, 0.5, nan], equal_nan=True)
+    assert np.array_equal(found["liquidations"], [4.0, 0.0, nan], equal_nan=True)
+    assert np.array_equal(found["liquidation_skew"], [0.5, 0.0, nan], equal_nan=True)
+    bare = CandleFeature.parse("basis").stream().advance(random_walk(1, 3))
+    assert np.isnan(bare).all()
 
 
 def test_a_market_that_does_not_move_has_figures_for_its_features() -> None:
