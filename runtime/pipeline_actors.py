@@ -149,7 +149,7 @@ class PipelineRun:
     def _portfolio(self) -> VenuePortfolio:
         """That of the path as it begins, for what is told of it."""
         marks = {symbol: self.config.intervals_us(symbol)[0] for symbol in self.config.symbols}
-        return VenuePortfolio(self.config.policy.initial_cash, mark_us=marks)
+        return VenuePortfolio(self.config.policy, mark_us=marks)
 
     def status(self) -> dict[str, Any]:
         """How it stands."""
@@ -320,9 +320,9 @@ class Pipelines:
             )  # fmt: skip
 
     @property
-    def names(self) -> Collection[str]:
+    def names(self) -> tuple[str, ...]:
         """Of the pipelines, and so of their portfolios."""
-        return self._actors.keys()
+        return tuple(self._actors)
 
     @classmethod
     def connect(cls, settings: Settings, taken: Collection[str] = ()) -> "Pipelines":
@@ -349,19 +349,16 @@ class Pipelines:
             StoreUnavailable: it does not run, or does not answer.
         """
         name, actor = self._named(name)
-        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.answer.remote(what, asked))
+        told: dict[str, Any] = await self._asked(actor, lambda handle: handle.answer.remote(what, asked))
+        return {"pipeline": name} | told
 
     async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
         """A person's order to the risk of a pipeline; raises as `ask`."""
         name, actor = self._named(name)
-        return {"pipeline": name} | await self._asked(
+        told: dict[str, Any] = await self._asked(
             actor, lambda handle: handle.command.remote(kind, who, reason)
         )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all pipelines."""
-        return tuple(self._actors)
+        return {"pipeline": name} | told
 
     async def tail(self, name: str, first: int | None, limit: int, wait_s: float) -> SessionTail:
         """See `PipelineRun.tail`; raises as `ask`."""
