@@ -23,10 +23,14 @@ class DetachedActor:
         kind: its class.
         arguments: of the class, where there is none of that name yet.
         concurrency: calls that it has at once; None: one after another.
+        spread: whether actors of its kind are to be on different nodes where there are several.
     """
 
-    def __init__(self, name: str, kind: type, *arguments: Any, concurrency: int | None = 1_000) -> None:
+    def __init__(
+        self, name: str, kind: type, *arguments: Any, concurrency: int | None = 1_000, spread: bool = False
+    ) -> None:
         self._name, self._kind, self._arguments, self._concurrency = name, kind, arguments, concurrency
+        self._spread = spread
         self._handle: Any = None
 
     def handle(self) -> Any:
@@ -41,6 +45,7 @@ class DetachedActor:
                     lifetime="detached",
                     get_if_exists=True,
                     num_cpus=0,
+                    scheduling_strategy="SPREAD" if self._spread else "DEFAULT",
                     max_restarts=-1,
                     # A call that was cut short may have been executed; who repeats it says so.
                     max_task_retries=0,

@@ -249,6 +249,7 @@ class Pipelines:
             self._actors[config.name] = DetachedActor(
                 f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
                 str((folder / config.name).resolve()), api_key if config.decide == "review" else None,
+                spread=True,
             )  # fmt: skip
 
     @classmethod

@@ -203,8 +203,8 @@ def test_candle_has_the_state_of_its_contract_and_what_was_liquidated_within_it(
 def test_contract_that_was_lost_is_not_known_and_its_liquidations_not_until_a_candle_is_whole_again() -> None:
     found = summaries(
         contract(0, "2.5"), trade(0, 0, 100), trade(1, SECOND_US, 100),
-        ContractLost(BTC, "disconnected", SECOND_US + 1), trade(2, 2 * SECOND_US, 100), contract(2 * SECOND_US + 1, "3"), trade(3, 3 * SECOND_US, 100),
-        trade(4, 4 * SECOND_US, 100),
+        ContractLost(BTC, "disconnected", SECOND_US + 1), trade(2, 2 * SECOND_US, 100),
+        contract(2 * SECOND_US + 1, "3"), trade(3, 3 * SECOND_US, 100), trade(4, 4 * SECOND_US, 100),
     )  # fmt: skip
     one_second = [found[0], found[1], found[3], found[4]]
     assert [each is None for each in one_second] == [False, True, False, False]
