@@ -171,7 +171,7 @@ def test_backtest_settles_the_funding_of_a_download_and_parity_has_it(config: Pa
         text.replace("symbol: BTC}", "symbol: BTC, market: 'okx:BTC-USDT-SWAP'}"), encoding="utf-8"
     )
     prices, session = tmp_path / "prices.csv", tmp_path / "session"
-    rows = [f"2024-01-01T{n // 60:02d}:{n % 60:02d}:00Z,BTC,{100 + n}" for n in range(1, 200)]
+    rows = [f"2024-01-01T{n // 60:02d}:{n % 60:02d}:00Z,BTC,{100 + abs(n - 20)}" for n in range(1, 200)]
     prices.write_text("timestamp,symbol,price\n" + "\n".join(rows), encoding="utf-8")
     funding = rates(tmp_path / "funding", ("2024-01-01T01:40:00Z", 0.01), ("2024-01-01T03:00:00Z", -0.001))
     said = run("backtest", config, "--data", prices, "--funding", funding, "--record", session, "--json")
@@ -181,7 +181,7 @@ def test_backtest_settles_the_funding_of_a_download_and_parity_has_it(config: Pa
         for frame in read_frames(session)
         if frame.kind in {b"I", b"O"} and isinstance(event := decode_event(frame.data), FundingPayment)
     ]
-    assert [(each.price, each.rate) for each in payments] == [("200", "0.01"), ("280", "-0.001")]
+    assert [(each.price, each.rate) for each in payments] == [("180", "0.01"), ("260", "-0.001")]
     assert figures["funding"] == pytest.approx(sum(float(each.amount) for each in payments))
     assert "byte for byte" in run("parity", session)
 
