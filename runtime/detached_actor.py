@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.local_cluster import NAMESPACE
@@ -13,6 +14,15 @@ from raysignal.runtime.local_cluster import NAMESPACE
 T = TypeVar("T")
 
 _RETRY_S = 0.05
+
+
+def _node_of(number: int) -> NodeAffinitySchedulingStrategy:
+    """The node of an actor, by its number; another one where that is gone.
+
+    Ray's `SPREAD` counts on each node by itself, and sends actors that ask for no resources to a node by chance first.
+    """
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
 
 
 class DetachedActor:
@@ -23,10 +33,19 @@ class DetachedActor:
         kind: its class.
         arguments: of the class, where there is none of that name yet.
         concurrency: calls that it has at once; None: one after another.
+        number: of actors that are to be on different nodes, which of them it is; None: it may be anywhere.
     """
 
-    def __init__(self, name: str, kind: type, *arguments: Any, concurrency: int | None = 1_000) -> None:
+    def __init__(
+        self,
+        name: str,
+        kind: type,
+        *arguments: Any,
+        concurrency: int | None = 1_000,
+        number: int | None = None,
+    ) -> None:
         self._name, self._kind, self._arguments, self._concurrency = name, kind, arguments, concurrency
+        self._number = number
         self._handle: Any = None
 
     def handle(self) -> Any:
@@ -41,6 +60,7 @@ class DetachedActor:
                     lifetime="detached",
                     get_if_exists=True,
                     num_cpus=0,
+                    scheduling_strategy="DEFAULT" if self._number is None else _node_of(self._number),
                     max_restarts=-1,
                     # A call that was cut short may have been executed; who repeats it says so.
                     max_task_retries=0,

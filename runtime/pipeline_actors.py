@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
+import ray
 from pydantic import SecretStr
 from ray.exceptions import RayError
 
@@ -265,8 +266,8 @@ class PipelineActor:
         self._task = asyncio.create_task(self._run.run())
 
     async def status(self) -> dict[str, Any]:
-        """See `PipelineRun.status`."""
-        return self._run.status()
+        """See `PipelineRun.status`; and the node."""
+        return self._run.status() | {"node": ray.get_runtime_context().get_node_id()}
 
     async def answer(self, what: str, asked: dict[str, Any]) -> dict[str, Any] | RaysignalError:
         """See `PipelineRun.answer`."""
@@ -303,7 +304,7 @@ class Pipelines:
         folder = Path(settings.pipeline.folder)
         key = model_of(settings).key_in(os.environ)
         api_key = None if key is None else SecretStr(key)
-        for file in settings.pipeline.files:
+        for number, file in enumerate(settings.pipeline.files):
             config, text = read_config(Path(file)), Path(file).read_text(encoding="utf-8")
             if config.name in self._actors:
                 raise SettingsError(
@@ -317,6 +318,7 @@ class Pipelines:
             self._actors[config.name] = DetachedActor(
                 f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
                 str((folder / config.name).resolve()), api_key if config.decide == "review" else None,
+                number=number,
             )  # fmt: skip
 
     @property
@@ -377,7 +379,9 @@ class Pipelines:
         try:
             return await self._asked(self._actors[name], lambda handle: handle.status.remote())
         except RaysignalError as error:
-            return {"name": name, "trouble": str(error), "venues": [], "session": None, "pid": None}
+            return {
+                "name": name, "trouble": str(error), "venues": [], "session": None, "pid": None, "node": None,
+            }  # fmt: skip
 
     def _named(self, name: str | None) -> tuple[str, DetachedActor]:
         known = ", ".join(self._actors) or "none: RAYSIGNAL_PIPELINE__FILES names no file"

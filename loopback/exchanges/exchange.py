@@ -176,7 +176,7 @@ class GeneratedExchange(LoopbackExchange):
         symbols: what it trades; None: those of `SYMBOLS`.
         instruments: the same, with how numbers are written; None: as `made_up` says.
         retry_after_s: what 429 and 503 ask for.
-        market: how they move; each symbol's price is a twentieth of that before it.
+        market: how they move; each symbol's price is a twentieth of that before it, and every fifth begins anew.
     """
 
     def __init__(
@@ -196,7 +196,10 @@ class GeneratedExchange(LoopbackExchange):
         super().__init__(venue, names, start_us=start_us, retry_after_s=retry_after_s)
         self._markets = {
             each.symbol: GeneratedMarket(
-                each, seed=seed, start_us=start_us, options=replace(market, price=market.price / 20.0**number)
+                each,
+                seed=seed,
+                start_us=start_us,
+                options=replace(market, price=market.price / 20.0 ** (number % 4)),
             )
             for number, each in enumerate(traded)
         }

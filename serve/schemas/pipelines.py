@@ -18,6 +18,7 @@ class PipelineBody(Shown):
     venues: list[dict[str, Any]]
     session: Annotated[str | None, Field(description="the folder of its session")]
     pid: int | None
+    node: Annotated[str | None, Field(description="the Ray node that its actor runs on")]
 
 
 class PipelinesBody(Shown):
@@ -152,12 +153,24 @@ class PositionBody(Shown):
     value: float
 
 
+class FundingBody(Shown):
+    """What a position paid as funding, in the quote currency; below 0: it was received."""
+
+    at: Instant
+    symbol: str
+    rate: Decimals
+    price: Decimals
+    quantity: Decimals
+    amount: Decimals
+
+
 class PositionsBody(OfPipelineBody):
     """Cash, positions and what they are worth together."""
 
     cash: float
     equity: float
     positions: list[PositionBody]
+    funding: Annotated[list[FundingBody], Field(description="the last payments, the oldest first")]
 
 
 class RiskBody(OfPipelineBody):

@@ -1,13 +1,19 @@
 """`raysignal backtest`, `pipeline` and `parity`, as a person calls them."""
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
+from raysignal.engine.core.events import FundingPayment, decode_event
+from raysignal.engine.market.download import FUNDING
+from raysignal.engine.pipeline.session import read_frames
 
 CONFIG = """
 name: trends
@@ -145,3 +151,45 @@ def test_backtest_counts_orders_that_were_not_filled_by_their_reason(config: Pat
 
 def test_explain_says_the_limit_of_leverage_that_a_paper_exchange_has_unasked(config: Path) -> None:
     assert "limits: leverage 1.0" in run("pipeline", "explain", config)
+
+
+def rates(folder: Path, *of: tuple[str, float]) -> Path:
+    """Funding rates as `market download` keeps them."""
+    folder.mkdir()
+    stamps, values = zip(*of, strict=True)
+    columns = {
+        "timestamp": pa.array([datetime.fromisoformat(each) for each in stamps], pa.timestamp("us", "UTC")),
+        "symbol": ["okx:BTC-USDT-SWAP"] * len(of), "funding_rate": list(values),
+    }  # fmt: skip
+    pq.write_table(pa.table(columns, schema=FUNDING), folder / "2024-01.parquet")
+    return folder
+
+
+def test_backtest_settles_the_funding_of_a_download_and_parity_has_it(config: Path, tmp_path: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        text.replace("symbol: BTC}", "symbol: BTC, market: 'okx:BTC-USDT-SWAP'}"), encoding="utf-8"
+    )
+    prices, session = tmp_path / "prices.csv", tmp_path / "session"
+    rows = [f"2024-01-01T{n // 60:02d}:{n % 60:02d}:00Z,BTC,{100 + abs(n - 20)}" for n in range(1, 200)]
+    prices.write_text("timestamp,symbol,price\n" + "\n".join(rows), encoding="utf-8")
+    funding = rates(tmp_path / "funding", ("2024-01-01T01:40:00Z", 0.01), ("2024-01-01T03:00:00Z", -0.001))
+    said = run("backtest", config, "--data", prices, "--funding", funding, "--record", session, "--json")
+    figures = json.loads(said[said.index("{") :])
+    payments = [
+        event
+        for frame in read_frames(session)
+        if frame.kind in {b"I", b"O"} and isinstance(event := decode_event(frame.data), FundingPayment)
+    ]
+    assert [(each.price, each.rate) for each in payments] == [("180", "0.01"), ("260", "-0.001")]
+    assert figures["funding"] == pytest.approx(sum(float(each.amount) for each in payments))
+    assert "byte for byte" in run("parity", session)
+
+
+def test_funding_where_none_can_be_settled_is_refused(config: Path, tmp_path: Path) -> None:
+    said = run("backtest", config, "--funding", tmp_path, status=1)
+    assert "funding is" in said
+    prices = tmp_path / "prices.csv"
+    prices.write_text("timestamp,symbol,price\n2024-01-01T00:01:00Z,BTC,1\n2024-01-01T00:02:00Z,BTC,2\n")
+    said = run("backtest", config, "--data", prices, "--funding", tmp_path / "none", status=1)
+    assert "holds no funding rates" in said

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import pairwise
 
 import pytest
@@ -13,9 +14,11 @@ from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
     Channel,
+    ContractState,
     Event,
     Instrument,
     Kline,
+    Liquidation,
     Quote,
     Trade,
 )
@@ -346,3 +349,33 @@ def test_instants_of_a_plan_come_about_as_often_as_asked() -> None:
     instants = DisturbancePlan(3, 60.0).instants(0)
     last = [next(instants)[0] for _ in range(1_000)][-1]
     assert last == pytest.approx(60e9, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("venue", "symbol"),
+    [
+        ("binance-usdm", "BTCUSDT"), ("binance-coinm", "BTCUSD_PERP"), ("bybit-linear", "BTCUSDT"),
+        ("okx", "BTC-USDT-SWAP"),
+    ],
+)  # fmt: skip
+def test_contracts_are_told_of_with_the_funding_that_is_settled_afterwards(venue: str, symbol: str) -> None:
+    exchange = GeneratedExchange(
+        venue, seed=2, start_us=START_US, symbols=[symbol], market=MarketMoves(step_us=500_000, levels=12)
+    )
+    told: list[Event] = []
+    channels = frozenset({Channel.CONTRACT, Channel.LIQUIDATIONS})
+    wanted = [Subscription(each, channels) for each in exchange.instruments]
+    feed = Unplugged(exchange, venue_named(venue), wanted, told.extend, seed=2)
+    feed.run(START_US + 2 * MINUTE_US)
+    states = [each for each in told if isinstance(each, ContractState)]
+    assert len(states) > 100
+    last, market = states[-1], exchange.market(symbol)
+    assert last.mark is not None
+    assert last.index is not None
+    assert abs(last.mark / last.index - 1) < Decimal("0.01")
+    assert (last.open_interest is None) == venue.startswith("binance")
+    assert any(isinstance(each, Liquidation) for each in told)
+    assert feed.counts()["unknown"] == feed.counts()["malformed"] == 0
+    market.now_us = last.next_funding_us
+    ((_, settled),) = market.funding(last.next_funding_us, last.next_funding_us + 1)
+    assert last.funding_rate == Decimal(settled)
