@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +92,7 @@ def plan_comparison(config: PlanConfig) -> None:
         output.json(
             {"file": str(config.file), "read": file.provenance["read"], "signals": len(file.batch),
              "horizon": str(trial.rules.horizon), **found.as_dict(), "gate": gate.as_dict(),
-             "embeddings": None if takes is None else takes.as_dict()}
+             "embeddings": None if takes is None else asdict(takes)}
         )  # fmt: skip
         return
     output.say(f"file      {escape(str(config.file))}: {file.provenance['read']}")

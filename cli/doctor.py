@@ -64,10 +64,6 @@ class DoctorFinding:
     detail: str
     remedy: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorConfig:
@@ -92,7 +88,7 @@ def show_findings(config: DoctorConfig) -> None:
             output.say(f"{'':19}  → {escape(finding.remedy)}")
     failed = [finding.name for finding in findings if finding.status == "failed"]
     if config.json:
-        output.json({"ok": not failed, "checks": [finding.as_dict() for finding in findings]})
+        output.json({"ok": not failed, "checks": [asdict(finding) for finding in findings]})
     else:
         output.say(
             f"{len(failed)} of {len(findings)} checks failed" if failed else "everything that is needed works"

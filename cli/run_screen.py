@@ -17,9 +17,10 @@ from rich.text import Text
 from raysignal.agents.verdicts import Reason
 from raysignal.cli.compare_plan import reach_sentence
 from raysignal.cli.output import printable
+from raysignal.engine.core.plain_values import from_plain
 from raysignal.experiments.comparison.controls import OddControl, odd_controls
+from raysignal.experiments.comparison.evaluation import Evaluation
 from raysignal.experiments.comparison.examples import Example, most_to_show
-from raysignal.experiments.comparison.metrics import evaluation_of
 from raysignal.experiments.comparison.paired import Judgment
 from raysignal.experiments.comparison.patterns import Pattern, leading
 from raysignal.experiments.comparison.sentences import JUDGED_WORDS, model_note, verdict
@@ -35,7 +36,6 @@ from raysignal.experiments.formats import (
 )
 
 if TYPE_CHECKING:
-    from raysignal.experiments.comparison.evaluation import Evaluation
     from raysignal.experiments.comparison.paired import Assessment
 
 WIDTH = 100
@@ -87,9 +87,9 @@ class RunSummary:
 
 def run_screen(summary: RunSummary) -> RenderableType:
     """The screen."""
-    evaluation = evaluation_of(summary.metrics)
-    patterns = [Pattern.from_dict(each) for each in summary.metrics["patterns"]]
-    examples = [Example.from_dict(each) for each in summary.metrics["examples"]]
+    evaluation = Evaluation.from_dict(summary.metrics)
+    patterns = [from_plain(Pattern, each) for each in summary.metrics["patterns"]]
+    examples = [from_plain(Example, each) for each in summary.metrics["examples"]]
     read = (
         ("file", summary.file), ("truth", summary.truth), ("service", summary.taken), ("market", summary.market),
         ("path", summary.path),

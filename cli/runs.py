@@ -199,10 +199,10 @@ def files_of(store: str, run_id: str) -> dict[str, str]:
 
 def results_dict(run: Run, store: str) -> dict[str, Any]:
     """Plain values for JSON."""
-    from raysignal.experiments.comparison.metrics import evaluation_of
+    from raysignal.experiments.comparison.evaluation import Evaluation
     from raysignal.experiments.comparison.summary import summary_dict
 
-    return summary_dict(evaluation_of(run.metrics), run.manifest) | {
+    return summary_dict(Evaluation.from_dict(run.metrics), run.manifest) | {
         "store": store,
         "files": files_of(store, run.run_id),
         "manifest": run.manifest,
@@ -211,11 +211,11 @@ def results_dict(run: Run, store: str) -> dict[str, Any]:
 
 def show_results(run: Run, store: str, output: Output) -> None:
     """Print the summary, and where the files are."""
-    from raysignal.experiments.comparison.metrics import evaluation_of
+    from raysignal.experiments.comparison.evaluation import Evaluation
     from raysignal.experiments.comparison.summary import summary
 
     output.say()
-    output.out.print(summary(evaluation_of(run.metrics)), soft_wrap=False)
+    output.out.print(summary(Evaluation.from_dict(run.metrics)), soft_wrap=False)
     output.say()
     for what, place in files_of(store, run.run_id).items():
         output.say(f"{what:<9} {escape(place)}")

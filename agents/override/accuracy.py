@@ -21,7 +21,7 @@ about every row would be that are all on one side, the more dependent of the two
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any, Literal
 
@@ -38,6 +38,7 @@ from raysignal.agents.override.intervals import (
     share_interval,
 )
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
+from raysignal.engine.core.plain_values import plain_values
 
 FLAG_FROM = 20
 """Cohorts of fewer judged signals are shown and never called good or bad."""
@@ -84,10 +85,8 @@ class Cohort:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no number."""
-        return {
-            key: None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
+        plain: dict[str, Any] = plain_values(self)
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +111,9 @@ class Accuracy:
         return tuple(sorted(flagged, key=lambda cohort: (cohort.q_value, cohort.dimension, cohort.name)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "n": self.n,
-            "right": self.right,
-            "up_share": self.up_share if self.n else None,
-            "down_share": self.down_share if self.n else None,
-            "cohorts": [cohort.as_dict() for cohort in self.cohorts],
-        }
+        """Plain values for JSON; None where there is no number."""
+        plain: dict[str, Any] = plain_values(self)
+        return plain
 
 
 def accuracy(

@@ -13,7 +13,7 @@ shows they cannot know: slow dependence under much noise, and shocks so rare tha
 interval.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.engine.core.arrays import Float64Array, Int64Array
+from raysignal.engine.core.plain_values import plain_values
 
 FEWEST_ROWS = 10
 """Shorter series have no interval."""
@@ -75,7 +76,8 @@ class Interval:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no number."""
-        return {key: value if np.isfinite(value) else None for key, value in asdict(self).items()}
+        plain: dict[str, Any] = plain_values(self)
+        return plain
 
 
 @dataclass(frozen=True, slots=True)

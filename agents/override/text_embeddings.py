@@ -13,10 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from xxhash import xxh64_intdigest
@@ -105,10 +104,6 @@ class EmbeddingPlan:
     calls: int
     tokens: int
     usd: float | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
 
 
 def plan_embeddings(texts: Sequence[str], settings: ModelSettings) -> EmbeddingPlan:

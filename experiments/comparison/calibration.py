@@ -9,8 +9,7 @@ bin, by Stephenson, Coelho and Jolliffe, Weather and Forecasting 23, 2008). Unce
 saying the base rate; the skill is 1 - Brier / uncertainty.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,10 +64,6 @@ class Calibration:
     within_covariance: float
     skill: float | None
     bins: tuple[Bin, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {**asdict(self), "bins": [asdict(bin_) for bin_ in self.bins]}
 
 
 def calibrate(p_right: Float64Array, right: BoolArray, *, bins: int = BINS) -> Calibration | None:

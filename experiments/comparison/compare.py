@@ -16,6 +16,7 @@ from raysignal.agents.llm.prompting import REVIEW, load_prompt
 from raysignal.agents.override.text_embeddings import EmbeddingOptions, embed_texts, free_texts_of
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.plain_values import plain_values
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.comparison.actors import ModelArmOptions, run_arms
 from raysignal.experiments.comparison.arm_trades import trade_summaries, trades_of_arms
@@ -160,8 +161,8 @@ def compare(
     report = make_report(stream, arms, evaluation, manifest, patterns, examples, summaries)
     metrics = evaluation.as_dict() | {
         "trades": summaries,
-        "patterns": [one.as_dict() for one in patterns],
-        "examples": [one.as_dict() for one in examples],
+        "patterns": plain_values(patterns),
+        "examples": plain_values(examples),
     }
     files = write_results(
         blobs, run_id, stream=stream, arms=arms, trades=trades, metrics=metrics, manifest=manifest, report=report.html,

@@ -1,13 +1,15 @@
 """Everything that is known about an experiment once its arms are done: what `metrics.json` holds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 
 from raysignal.agents.override.accuracy import Accuracy
 from raysignal.agents.verdicts import DecidedBy, Verdict
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.plain_values import from_plain, plain_values
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.comparison.calibration import Calibration, calibration_of
 from raysignal.experiments.comparison.cohorts import accuracy_of
@@ -111,19 +113,24 @@ class Evaluation:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no number."""
         return {
-            "horizon": self.horizon,
+            **plain_values(self),
             "policy": self.policy.as_dict(),
-            "hold_gains": [asdict(each) for each in self.hold_gains],
-            "signals": self.signals,
-            "judged": self.judged,
-            "blind": self.blind,
-            "alpha": self.alpha,
-            "arms": [{**asdict(arm), "model_tokens": list(arm.model_tokens)} for arm in self.arms],
             "assessments": [assessment.as_dict() for assessment in self.assessments],
-            "plan": self.plan.as_dict(),
-            "accuracy": self.accuracy.as_dict(),
-            "calibration": {name: found.as_dict() for name, found in self.calibration.items()},
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From what `as_dict` gave, such as `metrics.json` of a run.
+
+        Raises:
+            RaysignalError: an earlier version wrote it.
+        """
+        if "hold_gains" not in values:
+            raise RaysignalError(
+                "metrics.json of this run lacks hold_gains; expected what this version writes: compare the file again"
+            )
+        found: Self = from_plain(cls, values)
+        return found
 
 
 def evaluate(

@@ -6,9 +6,9 @@ again as it was then; the answer of the arm is the one on record.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
-from typing import Any, Literal, Self
+from typing import Literal
 
 import numpy as np
 
@@ -72,16 +72,6 @@ class Example:
     move_bps: float
     followed_bps: float
     decided_bps: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what `as_dict` gave."""
-        labels = tuple((name, text) for name, text in values["labels"])
-        return cls(**{**values, "labels": labels})
 
     @property
     def signal(self) -> str:

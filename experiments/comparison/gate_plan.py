@@ -1,7 +1,7 @@
 """Before anything runs: from which signal on the gate may speak about a stream, and how many it would leave grey."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from raysignal.agents.override.readiness import Readiness, readiness_of
 from raysignal.agents.verdicts import DecidedBy
 from raysignal.engine.core.arrays import BoolArray, Float64Array
 from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.plain_values import plain_values
 from raysignal.experiments.comparison.arms import Trial
 
 MOST = 5_000
@@ -50,11 +51,8 @@ class GatePlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; dials are written as texts."""
-        return {
-            **asdict(self),
-            "readiness": self.readiness.as_dict(),
-            "grey": {f"{dial:g}": count for dial, count in self.grey.items()},
-        }
+        plain: dict[str, Any] = plain_values(self)
+        return plain | {"readiness": self.readiness.as_dict()}
 
 
 def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIALS) -> GatePlan:

@@ -5,7 +5,7 @@ and on its p-value after the correction over the arms that claim to help.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from raysignal.agents.override.intervals import Interval, by_instant, mean_interval, mean_p_values
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
+from raysignal.engine.core.plain_values import plain_values
 from raysignal.experiments.comparison.results import ArmResult, SignalStream, baseline_of, check_arms
 from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.comparison.uplift import (
@@ -88,22 +89,8 @@ class Assessment:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no number."""
-        return {
-            "arm": self.arm,
-            "kind": self.kind,
-            "signals": self.signals,
-            "judged": self.judged,
-            "overridden": dict(self.overridden),
-            "override_rate": self.override_rate,
-            "parts": asdict(self.parts),
-            "uplift": self.uplift.as_dict(),
-            "selection": self.selection.as_dict(),
-            "p_greater": self.p_greater,
-            "p_less": self.p_less,
-            "judgment": self.judgment.value,
-            "detectable_bps": self.detectable_bps,
-            "returns_bps": {fill: interval.as_dict() for fill, interval in self.returns_bps.items()},
-        }
+        plain: dict[str, Any] = plain_values(self)
+        return plain | {"override_rate": self.override_rate}
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

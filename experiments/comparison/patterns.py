@@ -5,8 +5,8 @@ What an arm gained there is what its overrides changed, costs included: it descr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -70,16 +70,6 @@ class Pattern:
     def weight(self) -> float:
         """How many signals were right or wrong beyond what is expected."""
         return self.n * abs(self.accuracy - self.drift)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """From what `as_dict` gave."""
-        arms = {name: ArmThere(**there) for name, there in values["arms"].items()}
-        return cls(**{**values, "arms": arms})
 
 
 def patterns_of(stream: SignalStream, arms: Sequence[ArmResult], found: Accuracy) -> tuple[Pattern, ...]:

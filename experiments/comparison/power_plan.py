@@ -18,7 +18,7 @@ The minimum detectable effect is (z of the level + z of the power) standard erro
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Any
 
@@ -27,6 +27,7 @@ import numpy as np
 from raysignal.agents.override.intervals import by_instant, dependence
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
+from raysignal.engine.core.plain_values import plain_values
 from raysignal.experiments.comparison.paired import (
     FEWEST,
     POWER,
@@ -89,10 +90,8 @@ class PowerPlan:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; effects are written as texts."""
-        plain = asdict(self)
-        for row in plain["reach"]:
-            row["signals_for"] = {f"{effect:g}": count for effect, count in row["signals_for"].items()}
-        return {**plain, "reach": list(plain["reach"])}
+        plain: dict[str, Any] = plain_values(self)
+        return plain
 
 
 def plan(

@@ -14,8 +14,7 @@ whatever they earn, so none is given. `python -m raysignal.experiments.validatio
 each part errs.
 """
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,10 +63,6 @@ class SelectionVerdict:
     effective_trials: float
     most_trials: float
     periods: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def judge(

@@ -10,8 +10,7 @@ could be below 0 where the account gained.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -78,10 +77,6 @@ class OutOfSample:
     beaten: float
     below_median: float
     sentence: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
 
 
 def out_of_sample(

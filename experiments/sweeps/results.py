@@ -131,7 +131,7 @@ def sweep_findings(markets: tuple[Market, ...], spec: SweepSpec, tables: list[pa
             "calendar": calendar_of(policy),
             "periods_per_year": whole_file.periods_per_year,
             "verdict": verdict,
-            "validation": None if together is None else together.as_dict(),
+            "validation": None if together is None else asdict(together),
         }
         views.append(
             MarketView(
@@ -170,7 +170,7 @@ def _verdict(
         found = judge(returns, _market_returns(market, marks), best=own, trials=len(table), seed=spec.seed)
     except InvalidField as error:
         return {"significant": False, "sentence": f"Nothing can be said about luck: {error}."}
-    return found.as_dict()
+    return asdict(found)
 
 
 def _market_returns(market: Market, marks: Marks) -> np.ndarray[Any, np.dtype[np.float64]]:

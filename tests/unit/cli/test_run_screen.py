@@ -10,6 +10,7 @@ from rich.console import Console
 from raysignal.agents.verdicts import Verdict
 from raysignal.cli.run_screen import WIDTH, RunSummary, account_words, answer, run_screen
 from raysignal.data.generator import SAMPLE_SPEC, GeneratorSpec, generate
+from raysignal.engine.core.plain_values import plain_values
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.experiments.comparison.arm_trades import trade_summaries, trades_of_arms
 from raysignal.experiments.comparison.arms import Trial, ahead, baseline, gated, result_of, stream_of
@@ -34,8 +35,8 @@ def experiment(spec):
 def figures(batch, stream, arms, evaluation, trial):
     found = evaluation.as_dict() | {
         "trades": trade_summaries(trades_of_arms(stream, arms)),
-        "patterns": [one.as_dict() for one in patterns_of(stream, arms, evaluation.accuracy)],
-        "examples": [one.as_dict() for one in examples_of(batch, stream, arms, evaluation, trial)],
+        "patterns": plain_values(patterns_of(stream, arms, evaluation.accuracy)),
+        "examples": plain_values(examples_of(batch, stream, arms, evaluation, trial)),
     }
     return orjson.loads(orjson.dumps(found, option=orjson.OPT_NON_STR_KEYS))
 

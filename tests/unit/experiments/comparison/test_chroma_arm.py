@@ -13,9 +13,8 @@ from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.chroma_arm import shares_of
 from raysignal.experiments.comparison.compare import Comparison
-from raysignal.experiments.comparison.evaluation import evaluate
+from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.files import read_arm, write_arm
-from raysignal.experiments.comparison.metrics import evaluation_of
 from raysignal.experiments.comparison.report import html_report
 from raysignal.experiments.result_files import json_bytes
 from tests.support.enhanced_world import POLICY, RULES, stream
@@ -87,6 +86,6 @@ def test_it_runs_on_demand_and_its_result_is_kept_and_told(batch, done, tmp_path
     assert note.startswith("chroma found ")
     assert f"{done.approximation.differ} of its {done.approximation.decisions} decisions" in note
     assert note in html_report(told, results, evaluation, {})
-    assert approximation_notes(evaluation_of(orjson.loads(json_bytes(evaluation.as_dict())))) == [note]
+    assert approximation_notes(Evaluation.from_dict(orjson.loads(json_bytes(evaluation.as_dict())))) == [note]
     bare = evaluate(told, [results[0], replace(own, approximation=None)])
     assert approximation_notes(bare) == []

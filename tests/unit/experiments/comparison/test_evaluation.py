@@ -2,10 +2,12 @@ from dataclasses import replace
 
 import numpy as np
 import orjson
+import pytest
 
 from raysignal.agents.verdicts import Verdict
-from raysignal.experiments.comparison.evaluation import evaluate
+from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.paired import Judgment
+from raysignal.experiments.result_files import json_bytes
 from tests.support.experiment_streams import a_stream, an_arm, some_arms
 
 
@@ -71,3 +73,15 @@ def test_a_canary_whose_worth_is_not_known_makes_no_experiment_blind():
     assert found.of("canary").enough
     assert not found.of("canary").selection.is_known
     assert found.blind is None
+
+
+@pytest.mark.parametrize("n", [1, 30, 300])
+def test_what_was_written_is_read_back_in_every_figure(n):
+    stream = a_stream(n)
+    evaluation = evaluate(stream, some_arms(stream) if n > 1 else [an_arm(stream, "baseline", "baseline")])
+    written = json_bytes(evaluation.as_dict())
+    read = Evaluation.from_dict(orjson.loads(written))
+    assert json_bytes(read.as_dict()) == written
+    assert read.blind == evaluation.blind
+    assert [one.judgment for one in read.assessments] == [one.judgment for one in evaluation.assessments]
+    assert [row.signals_for for row in read.plan.reach] == [row.signals_for for row in evaluation.plan.reach]

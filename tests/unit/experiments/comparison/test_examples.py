@@ -10,6 +10,7 @@ from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.verdicts import DecidedBy, Verdict
 from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.plain_values import from_plain, plain_values
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.experiments.comparison import examples
@@ -87,7 +88,7 @@ def test_examples_are_of_the_first_signals_alone(experiment, monkeypatch):
 
 def test_examples_are_read_back_from_json(experiment):
     for one in examples_of(*experiment):
-        assert Example.from_dict(orjson.loads(orjson.dumps(one.as_dict()))) == one
+        assert from_plain(Example, orjson.loads(orjson.dumps(plain_values(one)))) == one
 
 
 def test_where_nothing_claims_to_help_or_nothing_was_overruled_there_is_little_to_tell(experiment):

@@ -6,6 +6,7 @@ import pytest
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import Verdict
+from raysignal.engine.core.plain_values import from_plain, plain_values
 from raysignal.experiments.comparison.cohorts import accuracy_of
 from raysignal.experiments.comparison.patterns import ArmThere, Pattern, leading, patterns_of
 from tests.support.experiment_streams import a_stream, an_arm
@@ -68,7 +69,7 @@ def test_signals_that_are_right_by_chance_have_no_pattern():
 def test_patterns_are_read_back_from_json():
     stream = a_stream_with_a_bad_mood()
     for one in found_in(stream, an_arm(stream, "memory", "memory")).values():
-        assert Pattern.from_dict(orjson.loads(orjson.dumps(one.as_dict()))) == one
+        assert from_plain(Pattern, orjson.loads(orjson.dumps(plain_values(one)))) == one
 
 
 def pattern(dimension, name, flag, n):

@@ -1,6 +1,7 @@
 """The report of a sweep: whole, the same again, and sensible where there is little to show."""
 
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
     chosen = choices(table, found, by_return=False) if found else []
     return MarketView(
         symbol, sweep_table(where, space, table, rank), "sharpe", tuple(axis.name for axis in space.axes), space.varied,
-        judge(returns, np.zeros(len(returns)), best=best, trials=len(space), seed=0, resamples=50).as_dict(),
+        asdict(judge(returns, np.zeros(len(returns)), best=best, trials=len(space), seed=0, resamples=50)),
         folds_table(where, found, chosen) if found else None,
         out_of_sample(where, chosen, periods_per_year=8760.0, by_return=False).sentence if found else None,
         [curve(where, space, best, Trial())], {"total_return": 0.1, "sharpe": None, "max_drawdown": 0.2},
