@@ -18,7 +18,7 @@ class PipelineBody(Shown):
     venues: list[dict[str, Any]]
     session: Annotated[str | None, Field(description="the folder of its session")]
     pid: int | None
-    node: Annotated[str | None, Field(description="the Ray node that its actor runs on")]
+    node: Annotated[str | None, Field(description="the Ray node that its actor runs on")] = None
 
 
 class PipelinesBody(Shown):
