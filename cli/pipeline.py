@@ -168,7 +168,7 @@ async def _run_stage(
         text, cache = config.config.read_text(encoding="utf-8"), cache_folder("index", settings.store)
         deciding = await stack.enter_async_context(
             decide_process(
-                path, text, bus, open_stores(settings.store), cache / f"pipeline={path.name}", log=log, hosts_of=hosts,
+                text, bus, open_stores(settings.store), cache / f"pipeline={path.name}", log=log, hosts_of=hosts,
                 clock=clock, random=random, advise=partial(own_adviser, settings), accept_loss=config.accept_loss,
             )
         )  # fmt: skip
@@ -218,7 +218,10 @@ def reconcile_accounts(config: ReconcileConfig) -> None:
     if agreed:
         asyncio.run(_reconciled(path, market, accept=True))
     if config.json:
-        output.json({"differences": [asdict(each) for each in differences], "taken_over": agreed})
+        shown = [
+            asdict(each) | {"journal": str(each.journal), "found": str(each.found)} for each in differences
+        ]
+        output.json({"differences": shown, "taken_over": agreed})
     elif not differences:
         output.say(f"the accounts of {escape(path.name)} are what its journal says")
     elif agreed:

@@ -2,7 +2,7 @@
 
     async with market_process(config, …) as live:            # the feeds, candles and paper accounts
         await live.run()
-    async with decide_process(config, …) as live:            # strategies to orders, in a journal
+    async with decide_process(text, …) as live:              # strategies to orders, in a journal
         await live.run()
 
 See `engine.pipeline.ends`. Calls of the bus wait, so they are made in threads; the exchange is asked in the loop alone.
@@ -56,6 +56,7 @@ from raysignal.runtime.model_asker import Advise, ModelAsker
 from raysignal.runtime.pipeline import Pipeline, build, subscriptions_of
 from raysignal.runtime.pipeline_accounts import account_name
 from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import config_of
 from raysignal.runtime.pipeline_live import feed_of, first_rows, markets_of
 from raysignal.runtime.pipeline_session import Both, check_models, feed_sink
 
@@ -236,14 +237,13 @@ async def market_process(
 
 @asynccontextmanager
 async def decide_process(
-    config: PipelineConfig, text: str, bus: Bus, stores: Stores, cache_dir: Path, *, log: EventLog,
+    text: str, bus: Bus, stores: Stores, cache_dir: Path, *, log: EventLog,
     hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random, advise: Advise, accept_loss: bool = False,
 ) -> AsyncIterator[DecideProcess]:  # fmt: skip
     """The side of a path that decides, where its journal ends, ready to run.
 
     Args:
-        config: the path, of which every instrument names its market.
-        text: the configuration as it was written: a journal is of one.
+        text: the configuration as it is written, of which every instrument names its market: a journal is of one.
         bus: between this process and the market's.
         stores: where the journal is.
         cache_dir: a local folder for copies of the identities.
@@ -255,10 +255,12 @@ async def decide_process(
         accept_loss: see `DurableStage.open`.
 
     Raises:
+        SettingsError: the text is no configuration.
         InvalidField: posted signals, which only a service takes in; and as `markets_of`.
         UnreadableInput: the journal is of another configuration.
         StoreUnavailable, EventsLost, Fenced, JournalDamaged: see `DurableStage.open`.
     """
+    config = config_of(text, "the configuration")
     await first_rows(config, None)
     markets = await markets_of(config, hosts_of, clock, random)
     pipeline = build(config, markets.instruments, listings=markets.listings, gapless=True)

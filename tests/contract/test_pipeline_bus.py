@@ -1,6 +1,7 @@
 """A path in two processes with the bus between them says what it says in one, whoever is killed."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -12,7 +13,9 @@ from random import Random
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from raysignal.cli.main import app
 from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable, UnexplainedDifference
 from raysignal.engine.core.events import (
     AggregatedSignal,
@@ -51,7 +54,6 @@ from raysignal.runtime.pipeline import Pipeline, build
 from raysignal.runtime.pipeline_accounts import AccountDifference, account_name, reconcile
 from raysignal.runtime.pipeline_bus import command_over_bus, decide_process, streams_of
 from raysignal.runtime.pipeline_config import MemoryConfig, PipelineConfig
-from raysignal.runtime.pipeline_file import config_of as config_of_text
 from tests.support.pipelines import Events, config_of
 from tests.support.redis_server import RedisServer, redis_server
 
@@ -233,6 +235,37 @@ def test_account_that_was_made_anew_is_refused_until_it_holds_what_the_journal_s
     assert reconciled() == {}
 
 
+def test_command_shows_the_difference_and_asks_before_it_changes_an_account(
+    tmp_path: Path, split: Split
+) -> None:
+    for trade in trades():
+        play(split.market.driver, trade)
+    split.settle()
+    assert split.pipeline.portfolio.positions
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(
+        "name: test\ninstruments: [{symbol: BTC, market: 'binance-usdm:BTCUSDT'}]\n"
+        "strategies: [{name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 3}}]\n"
+        "portfolio: {side: long-short, weight: 0.5}\nvenue: {kind: paper}\n"
+    )
+    env = {
+        "RAYSIGNAL_STORE": (tmp_path / "store").as_uri(), "COLUMNS": "200",
+        "RAYSIGNAL_DATABASE_URL": f"sqlite:///{tmp_path}/another.db",
+    }  # fmt: skip
+
+    def run(*more: str, answer: str | None = None) -> tuple[int, str]:
+        arguments = ["pipeline", "reconcile", str(file), "--loopback", *more]
+        result = CliRunner().invoke(app, arguments, env=env, input=answer)
+        return result.exit_code, result.output
+
+    status, said = run(answer="n\n")
+    assert (status, "last fill" in said, "BTCUSDT" in said) == (1, True, True), said
+    status, said = run("--json")
+    assert (status, json.loads(said)["taken_over"]) == (1, False)
+    assert run("--yes")[0] == 0
+    assert run()[1].strip() == "the accounts of test are what its journal says"
+
+
 def test_what_has_no_journal_or_no_account_cannot_be_reconciled(tmp_path: Path, split: Split) -> None:
     with pytest.raises(
         NotFound, match="no journal of test; expected the RAYSIGNAL_STORE of its decide stage"
@@ -292,7 +325,7 @@ async def test_answers_of_a_review_come_over_the_bus_and_what_a_dead_process_ask
     async def life(advise: Advise, until: Callable[[Events], Any]) -> Events:
         events = Events()
         async with decide_process(
-            config_of_text(REVIEW, "pipeline.yaml"), REVIEW, bus, open_stores((tmp_path / "store").as_uri()),
+            REVIEW, bus, open_stores((tmp_path / "store").as_uri()),
             tmp_path / "cache", log=events, hosts_of=lambda _: server.hosts, clock=SystemClock(), random=Random(1),
             advise=advise,
         ) as process:  # fmt: skip
