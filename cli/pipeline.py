@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal as signals
 from collections.abc import Callable, Coroutine
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, closing
+from dataclasses import asdict, dataclass
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raysignal.cli import feed, options
-from raysignal.cli.output import Output, escape
+from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.pipeline_checks import (
     CheckLeaksConfig,
     CheckPipelineConfig,
@@ -27,6 +27,7 @@ from raysignal.cli.verbs import Verb, VerbGroup, require_extras, verb
 from raysignal.engine.core.errors import InvalidField
 
 if TYPE_CHECKING:
+    from raysignal.runtime.pipeline_accounts import AccountDifference
     from raysignal.runtime.pipeline_config import PipelineConfig
 
 _SHOWN_EVERY_S = 5.0
@@ -142,6 +143,7 @@ async def _run_stage(
     from raysignal.engine.database.database import open_database
     from raysignal.engine.journal.stores import open_stores
     from raysignal.engine.pipeline.bus import open_bus
+    from raysignal.runtime.advisers import own_adviser
     from raysignal.runtime.feeds import hosts_of
     from raysignal.runtime.pipeline_bus import decide_process, market_process
 
@@ -166,8 +168,8 @@ async def _run_stage(
         text, cache = config.config.read_text(encoding="utf-8"), cache_folder("index", settings.store)
         deciding = await stack.enter_async_context(
             decide_process(
-                path, text, bus, open_stores(settings.store), cache / f"pipeline={path.name}", log=log, hosts_of=hosts,
-                clock=clock, random=random, accept_loss=config.accept_loss,
+                text, bus, open_stores(settings.store), cache / f"pipeline={path.name}", log=log, hosts_of=hosts,
+                clock=clock, random=random, advise=partial(own_adviser, settings), accept_loss=config.accept_loss,
             )
         )  # fmt: skip
         if deciding.stage.taken:
@@ -179,6 +181,70 @@ async def _run_stage(
             deciding.run(), market.seconds, lambda: output.err.print(_line(log, portfolio.equity))
         )
         report(deciding.pipeline, log, output)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcileConfig:
+    """Whose accounts are held against whose journal, and whether what differs is taken over."""
+
+    config: options.PipelineFile
+    market: feed.MarketOptions
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask: the accounts are to hold what the journal says.")
+    ] = False
+    json: options.Json = False
+
+
+def reconcile_accounts(config: ReconcileConfig) -> None:
+    """Show where the paper accounts of a pipeline in two processes differ from its journal, and ask what to do.
+
+    Both processes are to be ended first. Accounts are in RAYSIGNAL_DATABASE_URL, the journal in RAYSIGNAL_STORE. What
+    is agreed to, the accounts hold what the journal says. Status 1: they differ, and nothing was changed.
+    """
+    require_extras("pipeline reconcile", "feeds")
+    from raysignal.runtime.pipeline_file import read_config
+
+    output = Output(config.json)
+    path = read_config(config.config)
+    markets = tuple(each.market for each in path.instruments if each.market)
+    market = feed.FollowedMarket(options.configured(feeds=markets or None), config.market, None)
+    differences = asyncio.run(_reconciled(path, market, accept=False))
+    if differences and not config.json:
+        rows = [(each.account, each.what, f"{each.journal:f}", f"{each.found:f}") for each in differences]
+        output.table(rows_table(("account", "what", "journal", "account has"), rows))
+    agreed = bool(differences) and (
+        config.yes or (not config.json and typer.confirm("Let the accounts hold what the journal says?"))
+    )
+    if agreed:
+        asyncio.run(_reconciled(path, market, accept=True))
+    if config.json:
+        shown = [
+            asdict(each) | {"journal": str(each.journal), "found": str(each.found)} for each in differences
+        ]
+        output.json({"differences": shown, "taken_over": agreed})
+    elif not differences:
+        output.say(f"the accounts of {escape(path.name)} are what its journal says")
+    elif agreed:
+        output.say(f"the accounts of {escape(path.name)} hold what its journal says now")
+    if differences and not agreed:
+        raise typer.Exit(1)
+
+
+async def _reconciled(
+    path: PipelineConfig, market: feed.FollowedMarket, *, accept: bool
+) -> list[AccountDifference]:
+    from raysignal.engine.database.database import open_database
+    from raysignal.engine.journal.stores import open_stores
+    from raysignal.runtime.feeds import hosts_of
+    from raysignal.runtime.pipeline_accounts import reconcile
+    from raysignal.runtime.pipeline_live import markets_of
+
+    async with AsyncExitStack() as stack:
+        settings, clock = await feed.loopback_settings(market, stack)
+        found = await markets_of(path, partial(hosts_of, settings), clock, Random())  # noqa: S311 - jitter
+        stores = open_stores(settings.store)
+        with closing(open_database(settings.database_url.get_secret_value())) as database:
+            return reconcile(path, found.instruments, found.listings, stores, database, accept=accept)
 
 
 async def _until_told(
@@ -214,6 +280,7 @@ def _line(log: EventCounts, equity: float | None) -> str:
 
 
 app.command("run", cls=Verb)(verb(RunPipelineConfig, run_pipeline))
+app.command("reconcile", cls=Verb)(verb(ReconcileConfig, reconcile_accounts))
 app.command("check", cls=Verb)(verb(CheckPipelineConfig, check_config))
 app.command("check-leaks", cls=Verb)(verb(CheckLeaksConfig, check_path))
 app.command("explain", cls=Verb)(verb(CheckPipelineConfig, explain))

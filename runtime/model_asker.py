@@ -1,7 +1,7 @@
 """Asks a language model what a decision path leaves open, and gives the path its answers."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,14 +24,14 @@ class ModelAsker:
 
     Args:
         answers: of the path.
-        take: gives the path an input.
+        take: gives the path an input, or sees to it that it is given.
         adviser: who asks the model; None: nobody can, because of `why_off`.
         now_us: the market's clock; None: an answer is given at the instant of its question, as in a backtest.
     """
 
     def __init__(
-        self, answers: MemoryAnswers, take: Callable[[DecisionAnswer], None], adviser: Adviser | None, why_off: str, *,
-        now_us: Callable[[], int] | None,
+        self, answers: MemoryAnswers, take: Callable[[DecisionAnswer], Awaitable[None]],
+        adviser: Adviser | None, why_off: str, *, now_us: Callable[[], int] | None,
     ) -> None:  # fmt: skip
         self._answers = answers
         self._take = take
@@ -78,7 +78,7 @@ class ModelAsker:
         if not self._answers.is_open(question.number):
             return  # a later one has taken its place
         why = "the model's answer was not there by the deadline"
-        self._take(answer or nobodys(question, self._at_us(question), Reason.MODEL_TIMEOUT.value, why))
+        await self._take(answer or nobodys(question, self._at_us(question), Reason.MODEL_TIMEOUT.value, why))
 
     def _at_us(self, question: DecisionQuestion) -> int:
         return question.at_us if self._now_us is None else max(self._now_us(), question.at_us)
@@ -93,7 +93,11 @@ def backtest_asker(advise: Advise, pipeline: Pipeline, driver: PathDriver) -> It
         return
     with asyncio.Runner() as runner:
         adviser, why_off = runner.run(advise())
-        asker = ModelAsker(answers, driver.take, adviser, why_off, now_us=None)
+
+        async def take(answer: DecisionAnswer) -> None:
+            driver.take(answer)
+
+        asker = ModelAsker(answers, take, adviser, why_off, now_us=None)
         driver.log = Both(driver.log, asker)
 
         def answer() -> None:

@@ -2,7 +2,7 @@
 
     async with market_process(config, …) as live:            # the feeds, candles and paper accounts
         await live.run()
-    async with decide_process(config, …) as live:            # strategies to orders, in a journal
+    async with decide_process(text, …) as live:              # strategies to orders, in a journal
         await live.run()
 
 See `engine.pipeline.ends`. Calls of the bus wait, so they are made in threads; the exchange is asked in the loop alone.
@@ -12,17 +12,24 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from raysignal.engine.core.errors import EventsLost, InvalidField, NotFound, StoreUnavailable, UnreadableInput
-from raysignal.engine.core.events import CandleBackfill, Command, PlannedOrder
+from raysignal.engine.core.errors import EventsLost, NotFound, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.events import (
+    CandleBackfill,
+    Command,
+    DecisionQuestion,
+    OrderFill,
+    PathRestarted,
+    PlannedOrder,
+)
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper_state import PaperRecords, PaperState
 from raysignal.engine.execution.paper_store import PaperStore
@@ -45,10 +52,13 @@ from raysignal.engine.pipeline.ends import (
 )
 from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.candle_backfill import CandleBackfiller
+from raysignal.runtime.model_asker import Advise, ModelAsker
 from raysignal.runtime.pipeline import Pipeline, build, subscriptions_of
+from raysignal.runtime.pipeline_accounts import account_name
 from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_file import config_of
 from raysignal.runtime.pipeline_live import feed_of, first_rows, markets_of
-from raysignal.runtime.pipeline_session import check_models, feed_sink
+from raysignal.runtime.pipeline_session import Both, check_models, feed_sink
 
 T = TypeVar("T")
 
@@ -89,8 +99,10 @@ class MarketProcess:
         name = self.pipeline.config.name
         if self.pipeline.venue is not None:
             await asyncio.to_thread(self.bus.join, orders_stream(name), market_group(name))
-        self.end.published_before(await asyncio.to_thread(_all_of, self.bus, market_stream(name)))
+        told = await asyncio.to_thread(_all_of, self.bus, market_stream(name))
+        self.end.published_before(told)
         if self.pipeline.venue is not None:
+            self.pipeline.venue.check_told(event for event in told if isinstance(event, OrderFill))
             await self._claim(0.0)
 
     async def _claim(self, idle_s: float) -> None:
@@ -127,26 +139,49 @@ class DecideProcess:
     stage: DurableStage
     bus: Bus
     backfiller: CandleBackfiller
+    asker: ModelAsker | None
 
     async def run(self) -> None:
         """Until cancelled; an error of the bus's data, the journal or the path comes out of here."""
         stopping = threading.Event()
         running = asyncio.ensure_future(asyncio.to_thread(_step, self.stage, stopping))
-        backfilling = asyncio.ensure_future(self.backfiller.run(self._backfill))
+        others = [asyncio.ensure_future(self.backfiller.run(self._backfill))]
+        if self.asker is not None:
+            others.append(asyncio.ensure_future(self.asker.run()))
         try:
-            await asyncio.wait({running, backfilling}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({running, *others}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.set()
-            backfilling.cancel()
-            ended = await asyncio.gather(running, backfilling, return_exceptions=True)
+            for each in others:
+                each.cancel()
+            ended = await asyncio.gather(running, *others, return_exceptions=True)
         for each in ended:
             if isinstance(each, Exception):
                 raise each
 
     async def _backfill(self, backfill: CandleBackfill) -> None:
-        """Over the bus, so that it is taken in once and is in the journal."""
-        publish = partial(self.bus.publish, commands_stream(self.pipeline.config.name), [backfill])
-        await _patiently(publish)
+        await _tell(self.bus, self.pipeline.config.name, backfill)
+
+
+class _QuestionsToLoop:
+    """An `EventLog` of the thread that decides: its questions go to who asks a model, in the loop."""
+
+    def __init__(self, asker: ModelAsker) -> None:
+        self._asker = asker
+        self._loop = asyncio.get_running_loop()
+
+    def input(self, event: Any) -> None:
+        """See `EventLog`."""
+
+    def output(self, event: Any) -> None:
+        """See `EventLog`."""
+        if isinstance(event, DecisionQuestion):
+            self._loop.call_soon_threadsafe(self._asker.output, event)
+
+
+async def _tell(bus: Bus, name: str, event: BusEvent) -> None:
+    """Give the path an input over the bus, so that it is taken in once and is in the journal."""
+    await _patiently(partial(bus.publish, commands_stream(name), [event]))
 
 
 def _step(stage: DurableStage, stopping: threading.Event) -> None:
@@ -180,12 +215,12 @@ async def market_process(
         random: of back-offs.
 
     Raises:
-        As `markets_of`; StoreUnavailable, EventsLost: of the bus.
+        As `markets_of`; StoreUnavailable, EventsLost: of the bus; UnexplainedDifference: see `PaperVenue.check_told`.
     """
     markets = await markets_of(config, hosts_of, clock, random)
 
     def records(venue: str, _: PaperState) -> PaperRecords:
-        return PaperStore(database, f"pipeline:{config.name}:{venue}")
+        return PaperStore(database, account_name(config.name, venue))
 
     pipeline = build(config, markets.instruments, listings=markets.listings, records_of=records)
     said = asyncio.Event()
@@ -202,14 +237,13 @@ async def market_process(
 
 @asynccontextmanager
 async def decide_process(
-    config: PipelineConfig, text: str, bus: Bus, stores: Stores, cache_dir: Path, *, log: EventLog,
-    hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random, accept_loss: bool = False,
+    text: str, bus: Bus, stores: Stores, cache_dir: Path, *, log: EventLog,
+    hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random, advise: Advise, accept_loss: bool = False,
 ) -> AsyncIterator[DecideProcess]:  # fmt: skip
     """The side of a path that decides, where its journal ends, ready to run.
 
     Args:
-        config: the path, of which every instrument names its market.
-        text: the configuration as it was written: a journal is of one.
+        text: the configuration as it is written, of which every instrument names its market: a journal is of one.
         bus: between this process and the market's.
         stores: where the journal is.
         cache_dir: a local folder for copies of the identities.
@@ -217,34 +251,45 @@ async def decide_process(
         hosts_of: where a venue is asked what is traded.
         clock: the market's.
         random: of back-offs.
+        advise: makes who asks a model, where one is asked.
         accept_loss: see `DurableStage.open`.
 
     Raises:
-        InvalidField: posted signals, which only a service takes in; a review; and as `markets_of`.
+        SettingsError: the text is no configuration.
+        InvalidField: posted signals, which only a service takes in; and as `markets_of`.
         UnreadableInput: the journal is of another configuration.
         StoreUnavailable, EventsLost, Fenced, JournalDamaged: see `DurableStage.open`.
     """
+    config = config_of(text, "the configuration")
     await first_rows(config, None)
-    if config.decide == "review":
-        raise InvalidField(
-            "decide", config.decide, "none or memory: a model is asked by a run in one process"
-        )
     markets = await markets_of(config, hosts_of, clock, random)
     pipeline = build(config, markets.instruments, listings=markets.listings, gapless=True)
     group = decide_group(config.name)
     await asyncio.to_thread(_check_config, stores, group, text, config)
+    end = DecideEnd(pipeline.path, log)
     stage = await asyncio.to_thread(
         partial(
-            DurableStage.open, DecideEnd(pipeline.path, log), bus, streams=streams_of(config.name),
+            DurableStage.open, end, bus, streams=streams_of(config.name),
             group=group, consumer=CONSUMER, route=partial(_route, config.name), stores=stores,
             cache_dir=cache_dir, accept_loss=accept_loss,
         )
     )  # fmt: skip
-    try:
+    async with AsyncExitStack() as stack:
+        stack.callback(stage.close)
         backfiller = CandleBackfiller(pipeline.strategies, markets, hosts_of, clock, random)
-        yield DecideProcess(pipeline, stage, bus, backfiller)
-    finally:
-        stage.close()
+        asker = None
+        if pipeline.answers is not None and pipeline.answers.asks:
+            adviser, why_off = await advise()
+            if adviser is not None:
+                stack.push_async_callback(adviser.aclose)
+            asker = ModelAsker(
+                pipeline.answers, partial(_tell, bus, config.name), adviser, why_off,
+                now_us=lambda: clock.now_ns() // 1000,
+            )  # fmt: skip
+            end.log = Both(log, _QuestionsToLoop(asker))
+            if stage.taken:  # what was open is answered by nobody
+                await _tell(bus, config.name, PathRestarted(at_us=clock.now_ns() // 1000, symbol=""))
+        yield DecideProcess(pipeline, stage, bus, backfiller, asker)
 
 
 def streams_of(name: str) -> list[str]:

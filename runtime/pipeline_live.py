@@ -284,7 +284,7 @@ async def _asker(
     if adviser is not None:
         stack.push_async_callback(adviser.aclose)
 
-    def take(answer: DecisionAnswer) -> None:
+    async def take(answer: DecisionAnswer) -> None:
         driver.take(answer)
         if writer is not None:
             writer.flush(durable=True)  # nobody would say it again

@@ -107,6 +107,12 @@ class PaperExchange:
         """The latest instant it was told of; one that is long before it counts as the new time."""
         return self._clock_us
 
+    @property
+    def last_fill(self) -> int:
+        """The ordinal of the account's last fill; 0 before the first."""
+        with self._answering():
+            return self._state().last_fill
+
     def submit(self, ticket: OrderRequest) -> OrderReport:
         """See `Exchange`. Also an order that was rejected is remembered, and rejected again."""
         with self._answering():

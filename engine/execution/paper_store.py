@@ -83,6 +83,24 @@ class PaperStore:
             if fills:
                 self._write_depth(connection, after)
 
+    def adjust(self, before: PaperState, holdings: Holdings, last_fill: int) -> None:
+        """Let the account hold this instead, after a fill of that ordinal.
+
+        Raises:
+            Fenced: a paper exchange has written to this account since `before`.
+        """
+        with self._database.writing() as connection:
+            counted = connection.execute(
+                update(PAPER_ACCOUNTS)
+                .where(PAPER_ACCOUNTS.c.account == self.account, PAPER_ACCOUNTS.c.version == before.version)
+                .values(cash=holdings.cash, last_fill=last_fill, version=before.version + 1)
+            )
+            if counted.rowcount != 1:
+                raise Fenced(f"paper account {self.account} is run by an exchange; end it first")
+            connection.execute(delete(PAPER_POSITIONS).where(PAPER_POSITIONS.c.account == self.account))
+            for symbol, held in holdings.positions.items():
+                self._put(connection, PAPER_POSITIONS, ("account", "symbol"), values_of(held, symbol=symbol))
+
     def report(self, client_id: str) -> OrderReport | None:
         """An order, final or not; None if there is none."""
         with self._database.reading() as connection:

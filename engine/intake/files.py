@@ -126,8 +126,10 @@ def parquet_files(folder: Path) -> list[Path]:
     """The Parquet files of a folder by name; `UnreadableInput` if there are none."""
     found = sorted(each for each in folder.glob("*.parquet") if not each.name.startswith("."))
     if not found:
+        below = next((each.parent for each in sorted(folder.rglob("*.parquet"))), None)
+        nearer = "" if below is None else f", such as {below}"
         raise unreadable(
-            f"{folder} is a folder without .parquet files; expected a file, or a folder of Parquet"
+            f"{folder} is a folder without .parquet files; expected a file, or a folder of Parquet{nearer}"
         )
     return found
 

@@ -56,14 +56,14 @@ class DecideEnd:
 
     def __init__(self, path: DecisionPath, log: EventLog) -> None:
         self._path = path
-        self._log = log
+        self.log = log
 
     def on(self, event: Any) -> Sequence[Any]:
         """See `PureStage`."""
-        self._log.input(event)
+        self.log.input(event)
         made = self._path.on(event)
         for each in made:
-            self._log.output(each)
+            self.log.output(each)
         return made
 
 

@@ -1,7 +1,7 @@
 """The paper exchange as the path's venue in replays and backtests: orders in, fills and ends out, in market time."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 
 from raysignal.engine.core.amounts import plain, product, ratio
 from raysignal.engine.core.arrays import Int64Array
-from raysignal.engine.core.errors import InvalidField, OrderRejected
+from raysignal.engine.core.errors import InvalidField, OrderRejected, UnexplainedDifference
 from raysignal.engine.core.events import FundingPayment, OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import MOST_DECIMALS, ContractState, Instrument, Trade
@@ -82,7 +82,7 @@ class _Account:
         self.exchange = exchange
         self.holdings = holdings
         self.open: dict[str, PlannedOrder] = {}
-        self.last_fill = max((fill.ordinal for fill in exchange.fills()), default=0)
+        self.last_fill = exchange.last_fill
 
 
 class PaperVenue:
@@ -117,6 +117,27 @@ class PaperVenue:
         self._next: dict[str, _Funding] = {}
         self.funding_us = NEVER_US
         self._symbols = {(each.instrument.venue, each.symbol): symbol for symbol, each in listings.items()}
+
+    def account(self, venue: str) -> tuple[Holdings, int]:
+        """What the account at a venue holds by the fills that the path knows, and the ordinal of the last of them."""
+        account = self._accounts[venue]
+        return account.holdings, account.last_fill
+
+    def check_told(self, fills: Iterable[OrderFill]) -> None:
+        """Refuse accounts that do not know fills which they have told the path of.
+
+        Raises:
+            UnexplainedDifference: the account was made anew, or is an earlier copy of itself.
+        """
+        for fill in fills:
+            account = self._of_symbol[fill.symbol]
+            if fill.ordinal > account.last_fill:
+                raise UnexplainedDifference(
+                    f"the paper account at {account.venue} has {account.last_fill:,d} fills, and has told of number "
+                    f"{fill.ordinal:,d}, order {fill.client_id}: it was made anew, or is an older copy. Nothing is "
+                    "traded; raysignal pipeline reconcile shows the difference and takes it over",
+                    venue=account.venue, last_fill=account.last_fill, told=fill.ordinal,
+                )  # fmt: skip
 
     @property
     def idle(self) -> bool:

@@ -1,24 +1,32 @@
 """A path in two processes with the bus between them says what it says in one, whoever is killed."""
 
+import asyncio
+import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
-from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable
+from raysignal.cli.main import app
+from raysignal.engine.core.errors import InvalidField, NotFound, StoreUnavailable, UnexplainedDifference
 from raysignal.engine.core.events import (
     AggregatedSignal,
+    Candle,
     Command,
     CommandKind,
     DecisionAnswer,
     OrderEnded,
     OrderFill,
     PlannedOrder,
+    PositionDecision,
     RiskVerdict,
 )
 from raysignal.engine.core.market_events import Instrument, Trade
@@ -39,7 +47,11 @@ from raysignal.engine.pipeline.ends import (
 )
 from raysignal.engine.pipeline.paper_venue import CandleDepth
 from raysignal.engine.risk.breaker import TradingState
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import ExchangeServer
+from raysignal.runtime.model_asker import Advise
 from raysignal.runtime.pipeline import Pipeline, build
+from raysignal.runtime.pipeline_accounts import AccountDifference, account_name, reconcile
 from raysignal.runtime.pipeline_bus import command_over_bus, decide_process, streams_of
 from raysignal.runtime.pipeline_config import MemoryConfig, PipelineConfig
 from tests.support.pipelines import Events, config_of
@@ -170,14 +182,176 @@ def test_memory_says_in_two_processes_what_it_says_in_one_also_after_a_kill(tmp_
     split.database.close()
 
 
-async def test_review_is_for_one_process_and_is_refused(tmp_path: Path) -> None:
-    config = config_of(strategies=STRATEGIES, decide="review")
-    with pytest.raises(InvalidField, match="decide is 'review'; expected none or memory"):
+def test_account_that_was_made_anew_is_refused_until_it_holds_what_the_journal_says(
+    tmp_path: Path, split: Split
+) -> None:
+    def reconciled(*, accept: bool = False) -> dict[str, AccountDifference]:
+        stores = open_stores((tmp_path / "store").as_uri())
+        found = reconcile(CONFIG, {"BTC": BTC}, {}, stores, split.database, accept=accept)
+        return {each.what: each for each in found}
+
+    def check() -> None:
+        pipeline = build(
+            CONFIG,
+            {"BTC": BTC},
+            records_of=lambda _, __: PaperStore(split.database, account_name("test", BTC.venue)),
+        )
+        assert pipeline.venue is not None
+        pipeline.venue.check_told(fills)
+
+    for place, trade in enumerate(trades()):
+        play(split.market.driver, trade)
+        if place % 20 == 0:
+            split.settle()
+    split.settle()
+    fills, portfolio = split.said(OrderFill), split.pipeline.portfolio
+    assert portfolio.positions
+    assert reconciled() == {}
+    check()
+
+    split.database.close()
+    split.database = open_database(f"sqlite:///{tmp_path}/another.db")
+    split.begin_market()
+    with pytest.raises(
+        UnexplainedDifference, match=r"has 0 fills, and has told of number .* pipeline reconcile"
+    ):
+        check()
+    found = reconciled()
+    assert found.keys() == {"cash", "BTCUSDT", "last fill"}
+    assert float(found["BTCUSDT"].journal) == portfolio.positions["BTC"]
+    assert float(found["cash"].journal) == pytest.approx(portfolio.cash)
+    assert (found["BTCUSDT"].found, found["cash"].found) == (0, 10_000)
+    assert reconciled(accept=True).keys() == found.keys()
+    assert reconciled() == {}
+
+    split.begin_market()
+    check()
+    for trade in trades(800, 2):
+        play(split.market.driver, trade)
+        split.settle()
+    ordinals = [fill.ordinal for fill in split.said(OrderFill)]
+    assert len(ordinals) > len(fills)
+    assert ordinals == list(range(1, len(ordinals) + 1))
+    assert reconciled() == {}
+
+
+def test_command_shows_the_difference_and_asks_before_it_changes_an_account(
+    tmp_path: Path, split: Split
+) -> None:
+    for trade in trades():
+        play(split.market.driver, trade)
+    split.settle()
+    assert split.pipeline.portfolio.positions
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(
+        "name: test\ninstruments: [{symbol: BTC, market: 'binance-usdm:BTCUSDT'}]\n"
+        "strategies: [{name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 3}}]\n"
+        "portfolio: {side: long-short, weight: 0.5}\nvenue: {kind: paper}\n"
+    )
+    env = {
+        "RAYSIGNAL_STORE": (tmp_path / "store").as_uri(), "COLUMNS": "200",
+        "RAYSIGNAL_DATABASE_URL": f"sqlite:///{tmp_path}/another.db",
+    }  # fmt: skip
+
+    def run(*more: str, answer: str | None = None) -> tuple[int, str]:
+        arguments = ["pipeline", "reconcile", str(file), "--loopback", *more]
+        result = CliRunner().invoke(app, arguments, env=env, input=answer)
+        return result.exit_code, result.output
+
+    status, said = run(answer="n\n")
+    assert (status, "last fill" in said, "BTCUSDT" in said) == (1, True, True), said
+    status, said = run("--json")
+    assert (status, json.loads(said)["taken_over"]) == (1, False)
+    assert run("--yes")[0] == 0
+    assert run()[1].strip() == "the accounts of test are what its journal says"
+
+
+def test_what_has_no_journal_or_no_account_cannot_be_reconciled(tmp_path: Path, split: Split) -> None:
+    with pytest.raises(
+        NotFound, match="no journal of test; expected the RAYSIGNAL_STORE of its decide stage"
+    ):
+        reconcile(CONFIG, {"BTC": BTC}, {}, open_stores((tmp_path / "none").as_uri()), split.database)
+    alone = config_of(strategies=STRATEGIES)
+    with pytest.raises(NotFound, match="test has no account"):
+        reconcile(alone, {"BTC": BTC}, {}, open_stores((tmp_path / "store").as_uri()), split.database)
+
+
+REVIEW = """
+name: test
+instruments: [{symbol: BTC, market: "binance-usdm:BTCUSDT"}]
+strategies: [{name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 3}}]
+decide: review
+memory: {horizon: 2b, least: 1000000.0}
+"""
+
+
+class SilentAdviser:
+    """A model that is asked and never answers."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def ask(self, _: Any) -> Any:
+        self.asked += 1
+        await asyncio.Event().wait()
+
+    async def aclose(self) -> None:
+        """Nothing is held."""
+
+
+def candles() -> Iterator[Candle]:
+    """Seconds from now on, of a price that goes up and down."""
+    random, close, now_us = Random(1), 100.0, time.time_ns() // 1000
+    for number in count(1):
+        close *= 1 + random.uniform(-0.01, 0.01)
+        yield Candle(
+            at_us=now_us + number * 1_000_000, symbol="BTC", interval_us=1_000_000, open=close, high=close, low=close,
+            close=close, volume=1.0,
+        )  # fmt: skip
+
+
+async def test_answers_of_a_review_come_over_the_bus_and_what_a_dead_process_asked_stands(
+    tmp_path: Path,
+) -> None:
+    bus, market, silent = MemoryBus(), candles(), SilentAdviser()
+    exchange = GeneratedExchange("binance-usdm", seed=5, start_us=time.time_ns() // 1000, symbols=["BTCUSDT"])
+
+    async def nobody() -> Any:
+        return None, "there is no key"
+
+    async def somebody() -> Any:
+        return silent, ""
+
+    async def life(advise: Advise, until: Callable[[Events], Any]) -> Events:
+        events = Events()
         async with decide_process(
-            config, "", MemoryBus(), open_stores(tmp_path.as_uri()), tmp_path / "cache", log=Events(),
-            hosts_of=lambda venue: venue.hosts, clock=SystemClock(), random=Random(1),
-        ):  # fmt: skip
-            pass
+            REVIEW, bus, open_stores((tmp_path / "store").as_uri()),
+            tmp_path / "cache", log=events, hosts_of=lambda _: server.hosts, clock=SystemClock(), random=Random(1),
+            advise=advise,
+        ) as process:  # fmt: skip
+            running = asyncio.create_task(process.run())
+            try:
+                async with asyncio.timeout(120):
+                    while not until(events):
+                        assert not running.done(), running
+                        bus.publish(MARKET, [next(market)])
+                        await asyncio.sleep(0.02)
+            finally:
+                running.cancel()
+                await asyncio.gather(running, return_exceptions=True)
+        return events
+
+    def reasons(events: Events) -> list[str]:
+        return [each.reason for each in events.everything if isinstance(each, DecisionAnswer)]
+
+    async with ExchangeServer(exchange) as server:
+        first = await life(nobody, lambda events: "model_unavailable" in reasons(events))
+        (answer, *_) = (each for each in first.inputs if isinstance(each, DecisionAnswer))
+        assert (answer.by, answer.side, answer.explanation) == ("nobody", None, "there is no key")
+        await life(somebody, lambda _: silent.asked)
+        last = await life(nobody, lambda events: "restarted" in reasons(events))
+    decided = {each.reason for each in last.everything if isinstance(each, PositionDecision)}
+    assert {"model_unavailable", "restarted"} <= decided
 
 
 def settled(split: Split) -> None:

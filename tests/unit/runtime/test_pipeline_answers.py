@@ -307,7 +307,7 @@ class Live:
         assert self.pipeline.answers is not None
         self.answers = self.pipeline.answers
         self.asker = ModelAsker(
-            self.answers, self.driver.take, adviser, "nobody is there", now_us=lambda: self.now_us
+            self.answers, self.take, adviser, "nobody is there", now_us=lambda: self.now_us
         )
         self._candles = merged(
             [CandleSeries("BTC", MINUTE_US, planted(1, 400))], self.pipeline.strategies.prepare
@@ -320,6 +320,10 @@ class Live:
         question: DecisionQuestion = self.events.of(DecisionQuestion)[-1]
         self.asker.output(question)
         return question
+
+    async def take(self, answer: DecisionAnswer) -> None:
+        """An answer goes to the path."""
+        self.driver.take(answer)
 
     def play(self) -> None:
         """The next candle."""

@@ -56,6 +56,15 @@ def test_commit_latency_is_a_cumulative_histogram() -> None:
     assert abs(page["raysignal_commit_seconds_sum", ""] - 2 * counts.commit_s) < 1e-12
 
 
+def test_figures_of_portfolios_are_shown_by_name() -> None:
+    figures = {"equity": 10_500.0, "total_return": 0.05, "drawdown": 0.01, "fees": 3.5, "closed_trades": 7}
+    shown = [{"portfolio": name, "performance": figures} for name in ("baseline", "trends")]
+    page = samples(metrics_page([shard()], COMMIT_BUCKETS_S, portfolios=shown))
+    assert page["raysignal_portfolio_equity", "trends"] == 10_500.0
+    assert page["raysignal_portfolio_return", "baseline"] == 0.05
+    assert page["raysignal_portfolio_closed_trades", "trends"] == 7
+
+
 def test_depths_are_shown_by_shard() -> None:
     page = samples(metrics_page([shard(queue_depth=3), shard(queue_depth=5)], COMMIT_BUCKETS_S))
     assert page["raysignal_queue_depth", "0"] == 3
