@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
@@ -43,7 +43,7 @@ class SessionTail:
 
 
 class SessionMessages:
-    """An `EventLog` of the messages of a session, counted from 0.
+    """An `EventLog` of the messages of a session, counted from 0. A context manager: at its end they are gone.
 
     Args:
         name: of the pipeline.
@@ -63,6 +63,12 @@ class SessionMessages:
         self._state = "active"
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as this
         self._ends = array("q", (0,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     @property
     def end(self) -> int:
