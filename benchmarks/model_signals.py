@@ -1,9 +1,9 @@
 """Signals of a recurrent model over HTTP, beside a plain app: `python -m benchmarks.model_signals [--delivery]`.
 
 The service steps an LSTM, puts the step on record, trades it in a portfolio that is on record, too, and answers then;
-the peer (`benchmarks.model_signals_peer`) steps the same model in memory. They take turns, a few rounds of each. Both send
-what they generated to whoever listens at `/ws/signals`: how long that takes from the bar's close, when it is posted, until
-the message is there is the last figure, and all of it with `--delivery`.
+the peer (`benchmarks.model_signals_peer`) steps the same model in memory. They take turns, a few rounds of each. Both
+send what they generated to whoever listens at `/ws/signals`: how long that takes, from the post of a bar as it closes
+until the message is there, are the first figures, and all of them with `--delivery`.
 """
 
 import asyncio
@@ -86,6 +86,8 @@ async def _delivery(port: int) -> list[float]:
             told = json.loads(text)
             if told["type"] == "signal":
                 came[told["signal_id"]] = now_s
+            if len(came) == BARS:
+                return
 
     address = f"ws://127.0.0.1:{port}/ws/signals?types=signal"
     async with (
@@ -100,10 +102,7 @@ async def _delivery(port: int) -> list[float]:
             sent_s = loop.time()
             answer = await http.post(_PATH, content=body, headers={"content-type": "application/json"})
             posted[answer.raise_for_status().json()["signal_id"]] = sent_s
-        async with asyncio.timeout(30.0):
-            while posted.keys() - came.keys():
-                await asyncio.sleep(0.05)
-        listening.cancel()
+        await asyncio.wait_for(listening, 30.0)
     return [(came[name] - sent_s) * 1e3 for name, sent_s in posted.items()]
 
 

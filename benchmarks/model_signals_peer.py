@@ -1,7 +1,7 @@
 """What generated signals are measured against: one uvicorn process, FastAPI, pydantic and ONNX Runtime, in memory.
 
-It reads the same body, steps the same model with a state a symbol, answers with the same members, and sends them to whoever
-listens. Nothing is on record, nothing is idempotent, nothing is traded.
+It reads the same body, steps the same model with a state a symbol, answers with the same members, and sends them to
+whoever listens. Nothing is on record, nothing is idempotent, nothing is traded.
 
     python -m benchmarks.model_signals_peer PORT FOLDER
 """
