@@ -1,13 +1,15 @@
 """What generated signals are measured against: one uvicorn process, FastAPI, pydantic and ONNX Runtime, in memory.
 
-It reads the same body, steps the same model with a state a symbol, and answers with the same members. Nothing is on
-record, nothing is idempotent, nothing is traded.
+It reads the same body, steps the same model with a state a symbol, answers with the same members, and sends them to
+whoever listens. Nothing is on record, nothing is idempotent, nothing is traded.
 
     python -m benchmarks.model_signals_peer PORT FOLDER
 """
 
+import json
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, Field
 
 from benchmarks.lstm_model import HIDDEN
@@ -64,6 +66,15 @@ def peer(folder: str) -> FastAPI:
     states: dict[str, tuple[Any, Any]] = {}
     nothing = np.zeros((1, 1, HIDDEN), np.float32)
     app = FastAPI()
+    listeners: set[WebSocket] = set()
+
+    @app.websocket("/ws/signals")
+    async def listen(socket: WebSocket) -> None:
+        await socket.accept()
+        listeners.add(socket)
+        with suppress(WebSocketDisconnect):
+            await socket.receive_text()
+        listeners.discard(socket)
 
     @app.post("/api/signals/generate")
     async def generate(asked: AskedIn) -> GeneratedOut:
@@ -77,7 +88,7 @@ def peer(folder: str) -> FastAPI:
         best = int(probabilities[0].argmax())
         confidence, side = float(probabilities[0][best]), (0, 1, -1)[best]
         price = asked.close_price
-        return GeneratedOut(
+        made = GeneratedOut(
             signal_id=f"{asked.symbol}:{asked.timestamp.isoformat()}", timestamp=asked.timestamp, symbol=asked.symbol,
             action=_ACTIONS[best], confidence=confidence, entry_price=price,
             stop_loss=price - side * 2 * asked.atr if side else None,
@@ -86,6 +97,10 @@ def peer(folder: str) -> FastAPI:
             reasoning=[f"The model gives {_ACTIONS[best]} {confidence:.2f}.", f"RSI is {asked.rsi:.1f}."],
             latency_ms=(time.perf_counter() - began) * 1e3,
         )  # fmt: skip
+        text = json.dumps({"type": "signal", **made.model_dump(mode="json")})
+        for socket in listeners:
+            await socket.send_text(text)
+        return made
 
     return app
 

@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import base64
 import os
+import random
 import re
 import signal
 import statistics
@@ -35,6 +36,8 @@ KILL_EVERY_S = 8.0
 ROWS_BACK = 25_000
 """Of four messages each, as each of them trades."""
 _AFTER_A_KILL_S = 10.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+"""Between attempts to come back, as `raysignal.Stream` has them."""
 _LOOK_S = 0.05
 _TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _SENT, _SEQUENCE = re.compile(rb'"sent":([0-9.]+)'), re.compile(rb'"sequence":([0-9]+)')
@@ -55,9 +58,9 @@ class SocketListener(asyncio.Protocol):
 
     def __init__(self, path: str, received: Received, on_lost: Callable[[], None]) -> None:
         self.received = received
+        self.opened = False
         self._path, self._on_lost = path, on_lost
         self._data = bytearray()
-        self._open = False
         self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,14 +74,14 @@ class SocketListener(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._data += data
-        if not self._open:
+        if not self.opened:
             end = self._data.find(b"\r\n\r\n")
             if end < 0:
                 return
             if b" 101 " not in self._data[:end]:
                 self.transport.close()
                 return
-            self._open = True
+            self.opened = True
             del self._data[: end + 4]
         self._frames()
 
@@ -132,12 +135,13 @@ class ListeningClient:
     async def run(self) -> None:
         """Until told to end."""
         loop = asyncio.get_running_loop()
+        pause_s = _FIRST_PAUSE_S
         while not self._ending:
             lost = asyncio.Event()
             since = self.received.sequences[-1] if self.received.sequences else self._since
             path = f"/ws/signals?{self._query}" + ("" if since is None else f"&since={since}")
             with suppress(OSError):
-                self.transport, _ = await loop.create_connection(
+                self.transport, listener = await loop.create_connection(
                     partial(SocketListener, path, self.received, lost.set),
                     "127.0.0.1",
                     self._port,
@@ -145,7 +149,10 @@ class ListeningClient:
                 if self._stuck:
                     self.transport.pause_reading()
                 await lost.wait()
-            await asyncio.sleep(0.2)
+                if listener.opened or self._stuck:
+                    pause_s = _FIRST_PAUSE_S
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def end(self) -> None:
         """End at the next chance."""
@@ -207,6 +214,9 @@ async def _measured(
             ]), "ms", 300.0,
         )  # fmt: skip
         note("kills of the replica", len(kills), "kills")
+        back = _back(listening, kills)
+        note("back after a kill, half of the clients", statistics.median(back) if back else 0.0, "s")
+        note("back after a kill, all clients", max(back, default=0.0), "s")
         note(
             "messages missing",
             sum(_holes(each.received.sequences, last) for each in listening),
@@ -308,6 +318,17 @@ def _replica() -> psutil.Process:
         each for each in psutil.Process().children(recursive=True)
         if "ray::ServeReplica:raysignal-ws" in " ".join(each.cmdline())
     )  # fmt: skip
+
+
+def _back(clients: list[ListeningClient], kills: list[float]) -> list[float]:
+    """Seconds from each kill until each client had a message that was sent half a second behind it or later."""
+    found = []
+    for kill in kills:
+        for each in clients:
+            came = [sent + late for sent, late in each.received.delays if sent > kill + 0.5]
+            if came:
+                found.append(min(came) - kill)
+    return found
 
 
 def _p99(delays: list[float]) -> float:

@@ -100,19 +100,10 @@ class PipelineRun:
         while True:
             began = time.monotonic()
             try:
-                self._messages = SessionMessages(
+                with SessionMessages(
                     self.config.name, self._folder, self._portfolio(), self._news.set
-                )
-                self._recent = RecentEvents(self._messages.tell)
-                async with live_pipeline(
-                    self.config, self._text, self._folder, log=Both(self._recent, self._messages),
-                    hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
-                    advise=self._advise, portfolios=self._portfolios, raw=self._settings.pipeline.raw,
-                ) as live:  # fmt: skip
-                    self._live, self._trouble, self._kept = live, "", 0
-                    self._news.set()
-                    self._log.info("pipeline_began", resumed=live.resumed)
-                    await live.run()
+                ) as self._messages:
+                    await self._run_once(self._messages)
             except (RaysignalError, OSError) as error:
                 self._trouble = str(error)
                 self._log.warning("pipeline_ended", reason=self._trouble)
@@ -123,6 +114,18 @@ class PipelineRun:
             finally:
                 self._live = None
             await asyncio.sleep(backoff.failed(time.monotonic() - began))
+
+    async def _run_once(self, messages: SessionMessages) -> None:
+        self._recent = RecentEvents(messages.tell)
+        async with live_pipeline(
+            self.config, self._text, self._folder, log=Both(self._recent, messages),
+            hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
+            advise=self._advise, portfolios=self._portfolios, raw=self._settings.pipeline.raw,
+        ) as live:  # fmt: skip
+            self._live, self._trouble, self._kept = live, "", 0
+            self._news.set()
+            self._log.info("pipeline_began", resumed=live.resumed)
+            await live.run()
 
     async def tail(self, first: int | None, limit: int, wait_s: float) -> SessionTail:
         """Messages of its session from a place on, waited for; none: where it stands.

@@ -10,11 +10,11 @@ from array import array
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
-from raysignal.engine.core.events import Candle, Command, OrderFill, StrategySignal
+from raysignal.engine.core.events import Candle, Command, FundingPayment, OrderFill, StrategySignal
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.pipeline.portfolio import VenuePortfolio
 from raysignal.engine.portfolio.stream_messages import sequence_of
@@ -43,7 +43,7 @@ class SessionTail:
 
 
 class SessionMessages:
-    """An `EventLog` of the messages of a session, counted from 0.
+    """An `EventLog` of the messages of a session, counted from 0. A context manager: at its end they are gone.
 
     Args:
         name: of the pipeline.
@@ -63,6 +63,12 @@ class SessionMessages:
         self._state = "active"
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as this
         self._ends = array("q", (0,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     @property
     def end(self) -> int:
@@ -102,7 +108,7 @@ class SessionMessages:
 
     def output(self, event: Any) -> None:
         """See `engine.pipeline.driver.EventLog`."""
-        if isinstance(event, Candle):
+        if isinstance(event, Candle | FundingPayment):
             self._portfolio.on(event)
         elif isinstance(event, StrategySignal):
             self.tell("signal", _signal(event))

@@ -76,6 +76,7 @@ class StreamHub:
         recent: the last messages.
         log: the messages before.
         epoch: of the store; known once there is a client.
+        shards: of the store.
         counts: clients by what became of them, and `sent` messages, since this began.
     """
 
@@ -93,6 +94,7 @@ class StreamHub:
         self.recent = RecentMessages(settings.recent_bytes)
         self.log = StreamLog(source)
         self.epoch = ""
+        self.shards = source.shards
         self.counts: Counter[str] = Counter()
         self._source = source
         self._now_us = now_us

@@ -85,7 +85,7 @@ class StreamSession:
         self._asked += 1
         if subscription.epoch is not None and subscription.epoch != self._hub.epoch:
             answer, cursor = "other_epoch", None  # `since` is of a store that may have had other shards
-        elif (cursor := subscription.cursor(len(self._hub.recent.heads))) is None:
+        elif (cursor := subscription.cursor(self._hub.shards)) is None:
             answer = "subscribed"
         else:
             answer = "resumed"

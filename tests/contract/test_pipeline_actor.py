@@ -1,6 +1,7 @@
 """A pipeline as the service hosts it: what it says over HTTP, what a person tells it, and that it stays told."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -152,6 +153,33 @@ async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path)
             assert (risk["state"], risk["who"], risk["reason"]) == ("halted", "kim", "the venue is odd")
             reset = await http.post("/v1/risk/reset", json={"who": "kim", "reason": "looked at it"})
             assert reset.json()["state"] == "active"
+
+
+async def told_by(settings: Settings, folder: Path, count: int) -> tuple[str, list[str]]:
+    """The first messages of a session, at least so many, and its name in the stream."""
+    run = PipelineRun(settings, CONFIG, folder / "session")
+    task = asyncio.create_task(run.run())
+    texts: list[str] = []
+    try:
+        async with asyncio.timeout(60):
+            while len(texts) < count:
+                tail = await run.tail(len(texts), 1_000, 60.0)
+                texts += tail.texts
+            return tail.shard, texts
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_a_session_was_told_of_is_the_same_after_a_restart(tmp_path: Path) -> None:
+    async with exchange() as settings:
+        shard, before = await told_by(settings, tmp_path, 5)
+        again, after = await told_by(settings, tmp_path, len(before) + 1)
+    assert again == shard
+    assert after[: len(before)] == before
+    told = [json.loads(text) for text in after]
+    assert [each["sequence"] for each in told] == [4 * place + 1 for place in range(len(told))]
+    assert {"signal", "decision", "fill", "position_update"} <= {each["type"] for each in told}
 
 
 REVIEWED = (

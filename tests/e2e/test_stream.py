@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 import raysignal
 from tests.cluster.processes import titled
 from tests.e2e.test_http_signals import a_signal
+from tests.support.browser import CHROMIUM, page
 
 pytestmark = [pytest.mark.cluster]
 
@@ -132,3 +133,28 @@ socket.onclose = () => process.exit(1)
         ).returncode
         == 0
     )
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
+async def test_a_page_in_a_browser_gets_heartbeat_and_signal(
+    url: str, portfolio: str, post: Post, tmp_path: Path
+) -> None:
+    await there(url)
+    async with page(tmp_path / "profile") as browser:
+        await browser.open(f"{url}/healthz")
+        await browser.run(
+            f"""
+            const socket = new WebSocket('ws{url.removeprefix("http")}/ws/signals'), seen = {{}}, waiting = {{}}
+            const next = (type) => seen[type] ?? new Promise((done) => waiting[type] = done)
+            socket.onopen = () => socket.send(JSON.stringify({{"type": "ping"}}))
+            socket.onmessage = (event) => {{
+              const message = JSON.parse(event.data)
+              seen[message.type] = message
+              waiting[message.type]?.(message)
+            }}
+            null"""
+        )
+        assert (await browser.run("next('heartbeat')"))["type"] == "heartbeat"
+        await asyncio.to_thread(post, a_signal(0, signal_id="b0"))
+        told = await browser.run("next('signal')")
+        assert (told["signal_id"], told["portfolio"]) == ("b0", portfolio)

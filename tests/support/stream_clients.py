@@ -3,15 +3,18 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.journal.layout import write_layout
 from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.pipeline.portfolio import VenuePortfolio
+from raysignal.engine.pipeline.session_messages import SessionMessages, SessionTail
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.stream.app import StreamApp
@@ -46,6 +49,47 @@ class World:
         return SocketClient(self.app, query, **options)
 
 
+class PipelineSessions:
+    """Pipelines of this process, by their names; one that has no messages does not run."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.running: dict[str, SessionMessages] = {}
+        self._news = asyncio.Event()
+        self._begun = ExitStack()
+
+    def close(self) -> None:
+        """End them all."""
+        self._begun.close()
+
+    def end(self, name: str) -> None:
+        """End the pipeline; its session is kept."""
+        del self.running[name]
+        self._news.set()
+
+    def begin(self, name: str, folder: Path) -> SessionMessages:
+        """Begin the pipeline, with the session in that folder."""
+        portfolio = VenuePortfolio(10_000.0, mark_us={"BTC": 60_000_000})
+        self.running[name] = self._begun.enter_context(
+            SessionMessages(name, folder, portfolio, self._news.set)
+        )
+        self._news.set()
+        return self.running[name]
+
+    async def tail(self, name: str, first: int | None, limit: int, wait_s: float) -> SessionTail:
+        """See `PipelineRun.tail`."""
+        begun = self.running.get(name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while begun is not None and first is not None and first >= begun.end:
+                    self._news.clear()
+                    await self._news.wait()
+                    begun = begun if self.running.get(name) is begun else None
+        if begun is None:
+            raise StoreUnavailable(f"pipeline {name} does not run")
+        return SessionTail(begun.shard, begun.end, () if first is None else begun.read(first, limit))
+
+
 class _Source(ServiceSource):
     """With states that a test makes up."""
 
@@ -56,13 +100,16 @@ class _Source(ServiceSource):
 
 
 @asynccontextmanager
-async def world(folder: Path, **settings: Any) -> AsyncIterator[World]:
+async def world(
+    folder: Path, pipelines: PipelineSessions | None = None, **settings: Any
+) -> AsyncIterator[World]:
     """A broadcast over a store in the folder."""
     chosen = Settings(store=(folder / "store").as_uri(), **settings)
     stores = open_stores(chosen.store)
     write_layout(stores, 1)
     async with replica(folder) as found:
-        source = _Source("r1", found.desk, stores.blobs, 1)  # type: ignore[arg-type]
+        desk: Any = found.desk
+        source = _Source("r1", desk, stores.blobs, 1, pipelines=pipelines)  # type: ignore[arg-type]
         made: World
         hub = StreamHub(source, chosen.stream, now_us=lambda: NOW_US, clock=lambda: made.now_s)
         made = World(hub, StreamApp(hub, Credentials.of(chosen)), found.desk, folder / "store")

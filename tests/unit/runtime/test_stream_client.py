@@ -110,6 +110,21 @@ async def test_a_live_message_that_tells_of_less_than_has_come_does_not_send_the
     assert stream.position == {"0": 41, "1": 12}
 
 
+async def test_a_pipeline_that_joins_becomes_a_part_of_the_position_and_stays_one() -> None:
+    async def joins(socket: ServerConnection, _query: dict[str, str]) -> None:
+        decided = {"type": "decision", "sequence": 5, "shard": "spot.1f"}
+        beat = {"type": "heartbeat", "sequence": 8, "epoch": "e"}
+        for message in (answered("resumed", 4), about_row(9), decided, decided, beat):
+            await socket.send(json.dumps(message))
+        await socket.wait_closed()
+
+    async with service(joins) as (url, _):
+        stream = Stream(url, since=4)
+        found = await taken(stream, 4)
+    assert [each["type"] for each in found] == ["resumed", "signal", "decision", "heartbeat"]
+    assert stream.position == {"0": 9, "spot.1f": 5}
+
+
 async def test_without_an_event_loop_messages_come_as_well() -> None:
     async with service(first_life) as (url, _):
         messages = iter(Stream(url))
