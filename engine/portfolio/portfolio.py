@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.ledger_rows import LedgerRows
@@ -147,7 +147,7 @@ class Portfolio:
 
     def marks_by_symbol(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         """The marks of those of some symbols that have had a row."""
-        held = self.ledger.positions[:, [at.QUANTITY, at.WAITING]].any(axis=1)
+        held: BoolArray = (self.ledger.positions[:, [at.QUANTITY, at.WAITING]] != 0.0).any(axis=1)
         codes = {name: self._code[name] for name in symbols if name in self._code}
         return {
             name: SymbolMark(int(self.high_water[code]), float(self.last_price[code]), bool(held[code]))
