@@ -147,7 +147,7 @@ class Portfolio:
 
     def marks_by_symbol(self, symbols: Sequence[str]) -> dict[str, SymbolMark]:
         """The marks of those of some symbols that have had a row."""
-        held: BoolArray = np.any(self.ledger.positions[:, [at.QUANTITY, at.WAITING]] != 0.0, axis=1)
+        held: BoolArray = (self.ledger.positions[:, [at.QUANTITY, at.WAITING]] != 0.0).any(axis=1)
         codes = {name: self._code[name] for name in symbols if name in self._code}
         return {
             name: SymbolMark(int(self.high_water[code]), float(self.last_price[code]), bool(held[code]))

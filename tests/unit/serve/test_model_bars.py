@@ -8,7 +8,10 @@ import httpx
 import numpy as np
 import pytest
 
+from raysignal.agents.inference.indicators import full_name
 from raysignal.agents.inference.stored_bars import PRICE_SOURCE
+from raysignal.agents.inference.values import SignalRequest
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.database.database import open_database
@@ -229,3 +232,35 @@ async def test_a_bar_that_is_missing_is_waited_for_a_minute(tmp_path: Path) -> N
         keep(tmp_path, [bar_at(6, 4000.0, 4001.0, 3999.0, 4000.5)])
         assert await newest(FIRST_US + 7 * MINUTE) == "2026-03-02T08:04:00Z"
         assert await newest(FIRST_US + 8 * MINUTE) == "2026-03-02T08:07:00Z"
+
+
+@pytest.mark.parametrize("cut", ["no", "before the portfolio has the second"])
+async def test_bars_between_two_signals_are_in_between_also_where_both_come_at_once_or_late(
+    tmp_path: Path, cut: str
+) -> None:
+    keep(tmp_path, [DIP, bar_at(2, 4000.5, 4001.0, 3999.0, 4000.0)])
+    features = {full_name(name): value for name, value in BUY.items() if not isinstance(value, str)}
+    del features["close_price"]
+    asked = [
+        SignalRequest("USDCOP", FIRST_US + place * MINUTE, 4000.0, features, f"id-{place}")
+        for place in (1, 3)
+    ]
+    async with replica(tmp_path, now_us=Clock(), **followed(tmp_path)) as found, speaking_to(found) as http:
+        if cut == "no":
+            await found.models.generate(asked)
+        else:
+            await found.models.generate(asked[:1])
+            found.desk.broken = StoreUnavailable("not now")
+            assert isinstance((await found.models.generate(asked[1:]))[0], StoreUnavailable)
+            found.desk.broken = None
+            await found.models.follow_bars(asked[1].at_us)
+        (closed,) = await all_closed(http)
+        assert (closed["entry_signal_id"], closed["exit_reason"], closed["exit_price"]) == (
+            "id-1",
+            "stop",
+            3990.0,
+        )
+        (active,) = (await http.get("/api/signals/positions/active")).json()["positions"]
+        assert active["entry_signal_id"] == "id-3"
+        rows = (await http.get("/history", params={"portfolio": "model"})).json()["rows"]
+        assert [row["signal_id"] for row in rows if row["source"] == "model"] == ["id-1", "id-3"]
