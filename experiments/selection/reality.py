@@ -9,7 +9,6 @@ what they are.
 from dataclasses import dataclass
 
 import numpy as np
-from arch.bootstrap import SPA, optimal_block_length
 
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
@@ -41,6 +40,8 @@ def reality_check(
     Raises:
         InvalidField: fewer than 8 periods, or lengths that differ.
     """
+    from arch.bootstrap import SPA, optimal_block_length  # noqa: PLC0415 - a second to import
+
     periods = len(returns)
     if periods < 8:
         raise InvalidField("periods", periods, "at least 8")

@@ -29,7 +29,6 @@ from raysignal.experiments.result_files import (
     json_bytes,
     parquet_bytes,
 )
-from raysignal.experiments.selection.verdict import judge
 from raysignal.experiments.sweeps.chunks import RUINED, Marks, run_chunk
 from raysignal.experiments.sweeps.folding import OutOfSample, choices, folds_table, out_of_sample
 from raysignal.experiments.sweeps.market import Market
@@ -158,6 +157,8 @@ def _verdict(
     market: Market, spec: SweepSpec, table: pa.Table, marks: Marks, best: int
 ) -> dict[str, Any] | None:
     """Whether the best is more than luck, by its own trials; None where there is too little to say."""
+    from raysignal.experiments.selection.verdict import judge  # noqa: PLC0415 - slow to import; no worker needs it
+
     numbers, returns = period_returns(table)
     if best not in numbers:
         alone = run_chunk(

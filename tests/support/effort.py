@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-WHOLE, USUAL, QUICK = 100, 25, 10
+WHOLE, USUAL, QUICK = 100, 15, 10
 """Examples of a property that says no number of its own, in `make long`, `make test` and `make unit`."""
 
 
