@@ -21,7 +21,7 @@ def _node_of(number: int) -> NodeAffinitySchedulingStrategy:
 
     Ray's `SPREAD` counts on each node by itself, and sends actors that ask for no resources to a node by chance first.
     """
-    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])
+    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
     return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
 
 
