@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.journal.layout import write_layout
 from raysignal.engine.journal.stores import open_stores
@@ -69,7 +70,7 @@ class PipelineSessions:
 
     def begin(self, name: str, folder: Path) -> SessionMessages:
         """Begin the pipeline, with the session in that folder."""
-        portfolio = VenuePortfolio(10_000.0, mark_us={"BTC": 60_000_000})
+        portfolio = VenuePortfolio(Policy(initial_cash=10_000.0), mark_us={"BTC": 60_000_000})
         self.running[name] = self._begun.enter_context(
             SessionMessages(name, folder, portfolio, self._news.set)
         )

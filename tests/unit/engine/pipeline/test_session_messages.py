@@ -17,6 +17,7 @@ from raysignal.engine.core.events import (
     RiskVerdict,
     StrategySignal,
 )
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.portfolio import VenuePortfolio
 from raysignal.engine.pipeline.recent import RecentEvents
 from raysignal.engine.pipeline.session_messages import SessionMessages
@@ -49,7 +50,7 @@ EVENTS = (
 
 @contextmanager
 def told(folder: Path, news: list[int]) -> Iterator[SessionMessages]:
-    portfolio = VenuePortfolio(1_000.0, mark_us={"BTC": MINUTE_US})
+    portfolio = VenuePortfolio(Policy(initial_cash=1_000.0), mark_us={"BTC": MINUTE_US})
     with SessionMessages("spot", folder, portfolio, lambda: news.append(1)) as messages:
         recent = RecentEvents(messages.tell)
         for event in EVENTS:
