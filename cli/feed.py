@@ -275,11 +275,11 @@ async def follow(
     from raysignal.runtime.feeds import terms_of
 
     async with AsyncExitStack() as stack:
-        settings, around = await _context(market, log, stack)
-        async with _all_following(settings, around) as followed:
+        settings, context = await _context(market, log, stack)
+        async with _all_following(settings, context) as followed:
             statuses = await _followed(followed, market.seconds, told, show)
         watches = [terms_of(settings).watch(each.instrument).identity for each in followed]
-        unposted = await asyncio.to_thread(_unposted, around.database, watches)
+        unposted = await asyncio.to_thread(_unposted, context.database, watches)
         return [{**status, "unposted": count} for status, count in zip(statuses, unposted, strict=True)]
 
 
@@ -343,13 +343,13 @@ async def _context(
 
 
 @asynccontextmanager
-async def _all_following(settings: Settings, around: FeedContext) -> AsyncIterator[list[FollowedInstrument]]:
+async def _all_following(settings: Settings, context: FeedContext) -> AsyncIterator[list[FollowedInstrument]]:
     """Every instrument of the settings."""
     from raysignal.runtime.feeds import following
 
     async with AsyncExitStack() as stack:
         yield [
-            await stack.enter_async_context(following(name, settings, around))
+            await stack.enter_async_context(following(name, settings, context))
             for name in settings.feed.instruments
         ]
 

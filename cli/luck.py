@@ -14,6 +14,7 @@ from raysignal.cli import options
 from raysignal.cli.check_strategy import values_of
 from raysignal.cli.on_ray import experiment_on_ray, resumable, watching
 from raysignal.cli.output import Output, escape, rows_table
+from raysignal.cli.runs import place_of
 from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import reading_options, require_extras
 from raysignal.engine.core.errors import InvalidField
@@ -147,7 +148,6 @@ def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:
         own_sentence,
         sentence,
     )
-    from raysignal.experiments.result_files import blob_name
 
     output.say("")
     output.say(escape(sentence(done.metrics)))
@@ -164,8 +164,7 @@ def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:
         output.table(rows_table(FIT_COLUMNS, fit_rows(done.metrics)))
     for note in done.metrics["notes"]:
         output.say(f"note      {escape(note)}")
-    report = settings.store.removeprefix("file://") + "/" + blob_name(done.run_id, "report.html")
-    output.say(f"report    {escape(report)}")
+    output.say(f"report    {escape(place_of(settings.store, done.run_id, 'report.html'))}")
 
 
 def _values(spread: dict[str, Any]) -> list[tuple[float, float]]:

@@ -14,7 +14,7 @@ from raysignal.cli import options
 from raysignal.cli.on_ray import experiment_on_ray, resumable, watching
 from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.run import SourceFile
-from raysignal.cli.runs import run_to_go_on_with
+from raysignal.cli.runs import place_of, run_to_go_on_with
 from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import reading_options, require_extras
 from raysignal.engine.core.policy import Policy
@@ -126,7 +126,7 @@ def train(config: TrainModelConfig) -> None:
     """
     require_extras("model train", "experiments", "training")
     from raysignal.engine.journal.stores import open_stores
-    from raysignal.experiments.result_files import REPORT, blob_name
+    from raysignal.experiments.result_files import REPORT
     from raysignal.experiments.runs import new_run_id
     from raysignal.experiments.sweeps.market import market_named, markets_of
     from raysignal.experiments.training.environment import TrainingData
@@ -164,9 +164,7 @@ def train(config: TrainModelConfig) -> None:
         return
     output.say("")
     show_training(done.metrics, output)
-    output.say(
-        f"report    {escape(settings.store.removeprefix('file://') + '/' + blob_name(run_id, REPORT))}"
-    )
+    output.say(f"report    {escape(place_of(settings.store, run_id, REPORT))}")
     output.say(f"export    raysignal model export {run_id} FOLDER")
 
 

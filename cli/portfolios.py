@@ -87,7 +87,7 @@ async def _standings(config: PerformanceConfig) -> list[dict[str, Any]]:
         settings = options.configured(ray_address=config.ray_address)
         async with direct_gateway(settings, take_over=False) as direct:
             if config.every:
-                return [standing.as_dict() for standing in await direct.desk.standings()]
+                return [standing.as_dict() for standing in await direct.portfolios.standings()]
             return [await direct.standing(config.portfolio)]
     from raysignal.runtime.service_client import service_at
 

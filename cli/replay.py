@@ -129,15 +129,15 @@ def replay(config: ReplayConfig) -> None:
             None,
             output,
         )
-    tally, standing, trades = asyncio.run(_replay(config, file, settings, policy, output))
-    if not tally.complete:
-        _refused(config.file, tally, standing, output)
+    counts, standing, trades = asyncio.run(_replay(config, file, settings, policy, output))
+    if not counts.complete:
+        _refused(config.file, counts, standing, output)
     if config.json:
-        output.json({"replay": tally.as_dict(), "standing": standing, "trades": trades})
+        output.json({"replay": counts.as_dict(), "standing": standing, "trades": trades})
         return
-    output.say(summary(tally))
-    if tally.refused:
-        output.table(errors_table(with_lines(config.file, tally.errors), tally.refused))
+    output.say(summary(counts))
+    if counts.refused:
+        output.table(errors_table(with_lines(config.file, counts.errors), counts.refused))
     output.say(sentence_of(standing))
     output.table(performance_table([standing]))
     say_trades(trades, output)
@@ -148,11 +148,11 @@ async def _replay(
 ) -> tuple[ReplayCounts, dict[str, Any], dict[str, Any]]:
     from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
 
-    async with _way(config, settings, output) as way:
+    async with _gateway(config, settings, output) as gateway:
         if config.portfolio is None:
-            name = (await way.standing(None))["portfolio"]
+            name = (await gateway.standing(None))["portfolio"]
         else:
-            standing, new = await way.ensure(config.portfolio, policy)
+            standing, new = await gateway.ensure(config.portfolio, policy)
             name = standing["portfolio"]
             if new:
                 output.say(f"created {sentence_of(standing)}")
@@ -165,12 +165,14 @@ async def _replay(
         )
         pace = ReplayPace(config.speed, time.monotonic, asyncio.sleep)
         with sending(f"into {name}", file.rows - file.refused, output) as advanced:
-            tally = await replay_file(file, way, plan, pace, advanced=advanced)
-        return tally, await way.standing(name), await way.trade_summary(name)
+            counts = await replay_file(file, gateway, plan, pace, advanced=advanced)
+        return counts, await gateway.standing(name), await gateway.trade_summary(name)
 
 
 @asynccontextmanager
-async def _way(config: ReplayConfig, settings: Settings, output: Output) -> AsyncIterator[PortfolioGateway]:
+async def _gateway(
+    config: ReplayConfig, settings: Settings, output: Output
+) -> AsyncIterator[PortfolioGateway]:
     if not config.is_direct:
         from raysignal.runtime.service_client import service_at
 
@@ -195,31 +197,31 @@ def sending(what: str, rows: int, output: Output) -> Iterator[Callable[[int], No
         yield lambda done: progress.advance(task, done)
 
 
-def summary(tally: ReplayCounts) -> str:
+def summary(counts: ReplayCounts) -> str:
     """What became of the rows, in a sentence."""
-    parts = [f"{tally.accepted:,d} accepted"]
-    if tally.replayed:
-        parts.append(f"{tally.replayed:,d} known before")
-    if tally.refused:
-        parts.append(f"{tally.refused:,d} refused")
-    rate = tally.as_dict()["signals_per_second"]
-    took = f" in {tally.seconds:.1f} s" + (f", {rate:,d} signals/s" if rate else "")
-    return f"{tally.rows:,d} rows: {', '.join(parts)}{took if tally.seconds else ''}"
+    parts = [f"{counts.accepted:,d} accepted"]
+    if counts.replayed:
+        parts.append(f"{counts.replayed:,d} known before")
+    if counts.refused:
+        parts.append(f"{counts.refused:,d} refused")
+    rate = counts.as_dict()["signals_per_second"]
+    took = f" in {counts.seconds:.1f} s" + (f", {rate:,d} signals/s" if rate else "")
+    return f"{counts.rows:,d} rows: {', '.join(parts)}{took if counts.seconds else ''}"
 
 
-def _refused(path: Path, tally: ReplayCounts, standing: dict[str, Any] | None, output: Output) -> None:
+def _refused(path: Path, counts: ReplayCounts, standing: dict[str, Any] | None, output: Output) -> None:
     """Say what was refused and what that means, and exit with status 1."""
     from raysignal.engine.intake.line_numbers import with_lines
 
     if output.as_json:
-        output.json({"replay": tally.as_dict(), "standing": standing})
+        output.json({"replay": counts.as_dict(), "standing": standing})
     else:
-        output.err.print(errors_table(with_lines(path, tally.errors), tally.refused), soft_wrap=False)
-    taken = tally.accepted + tally.replayed
+        output.err.print(errors_table(with_lines(path, counts.errors), counts.refused), soft_wrap=False)
+    taken = counts.accepted + counts.replayed
     if standing is None:
-        said = f"{tally.refused:,d} of {tally.rows:,d} rows cannot be used, and nothing was sent"
+        said = f"{counts.refused:,d} of {counts.rows:,d} rows cannot be used, and nothing was sent"
     elif taken:
-        said = f"a row was refused after {taken:,d} of {tally.rows:,d} rows, which stay taken in"
+        said = f"a row was refused after {taken:,d} of {counts.rows:,d} rows, which stay taken in"
     else:
         said = "a row was refused, and nothing was taken in"
     output.err.print(f"[red]error:[/red] {said}; leave refused rows out with --on-error skip")

@@ -201,7 +201,7 @@ def _comparison(source: SourceFile, config: RunConfig, stand_in: str | None) -> 
 def _noise(place: Path, source: SourceFile, settings: Settings, output: Output) -> tuple[Evaluation, str]:
     """What the memory makes of the sample's market with signals that know nothing, and the file that holds them."""
     from raysignal.data.generator import SAMPLE_SPEC, write_csv
-    from raysignal.experiments.comparison.memory_alone import memory_alone
+    from raysignal.experiments.comparison.arms import memory_alone
 
     output.say("the same with signals that know nothing ...")
     path = place / "noise.csv"
@@ -330,12 +330,12 @@ async def _replay(
     plan = ReplayOptions(name, one_by_one, _BATCH_ROWS, config.on_error == "skip", config.accept_price_jump)
     pace = ReplayPace(None, time.monotonic, asyncio.sleep)
     with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
-        tally = await replay_file(file, client, plan, pace, advanced=advanced)
-    output.say(f"replayed  {way}, into {name}: {summary(tally)}")
-    if not tally.complete:
-        output.err.print(errors_table(with_lines(file.path, tally.errors), tally.refused), soft_wrap=False)
+        counts = await replay_file(file, client, plan, pace, advanced=advanced)
+    output.say(f"replayed  {way}, into {name}: {summary(counts)}")
+    if not counts.complete:
+        output.err.print(errors_table(with_lines(file.path, counts.errors), counts.refused), soft_wrap=False)
         raise RaysignalError(f"a row of {file.path} was refused; leave refused rows out with --on-error skip")
-    return tally
+    return counts
 
 
 async def _market(settings: Settings, url: str, place: Path, output: Output) -> list[dict[str, Any]]:

@@ -98,9 +98,7 @@ def show_run(config: ShowConfig) -> None:
 
 def _show_other(run: Run, store: str, output: Output) -> None:
     """What came out of a sweep, of drawn paths or of a training."""
-    from raysignal.experiments.result_files import blob_name
-
-    place = store.removeprefix("file://") + "/" + blob_name(run.run_id, "")
+    place = place_of(store, run.run_id, "")
     if output.as_json:
         output.json(
             {"run_id": run.run_id, "store": store, "files": place, **run.metrics, "manifest": run.manifest}
@@ -188,13 +186,13 @@ def run_to_go_on_with(blobs: BlobStore, run_id: str) -> str:
 def files_of(store: str, run_id: str) -> dict[str, str]:
     """Where the files of a run lie: paths for a store on this machine, addresses for any other."""
     from raysignal.experiments.comparison import files as names
-    from raysignal.experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name
+    from raysignal.experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT
 
     files = {
         "report": REPORT, "picture": PICTURE, "decisions": names.DECISIONS, "equity": names.EQUITY,
         "metrics": METRICS, "manifest": MANIFEST,
     }  # fmt: skip
-    return {what: _place(store, blob_name(run_id, name)) for what, name in files.items()}
+    return {what: place_of(store, run_id, name) for what, name in files.items()}
 
 
 def results_dict(run: Run, store: str) -> dict[str, Any]:
@@ -252,8 +250,11 @@ def _model(model: dict[str, Any] | None, cassette: str | None) -> str:
     return f"{model['name']}, at most {model['budget']:,d} calls; answers {str(cassette)[:12]}"
 
 
-def _place(store: str, name: str) -> str:
-    parts = urlsplit(store)
+def place_of(store: str, run_id: str, name: str) -> str:
+    """Where a file of a run is, for a person: relative where it lies below this folder."""
+    from raysignal.experiments.result_files import blob_name
+
+    name, parts = blob_name(run_id, name), urlsplit(store)
     if parts.scheme != "file":
         return f"{store.rstrip('/')}/{name}"
     path = Path(unquote(parts.path)) / name

@@ -15,7 +15,7 @@ import typer
 from raysignal.cli import options
 from raysignal.cli.on_ray import experiment_on_ray, resumable, watching
 from raysignal.cli.output import Output, escape, rows_table
-from raysignal.cli.runs import run_to_go_on_with
+from raysignal.cli.runs import place_of, run_to_go_on_with
 from raysignal.cli.signal_files import FileStream, read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import reading_options, require_extras
 from raysignal.engine.core.errors import InvalidField
@@ -381,11 +381,8 @@ def _show(
             output.say(f"verdict   {escape(found['verdict']['sentence'])}")
         if found["validation"] is not None:
             output.say(f"out of sample  {escape(found['validation']['sentence'])}")
-    from raysignal.experiments.result_files import blob_name
-
-    report = settings.store.removeprefix("file://") + "/" + blob_name(swept.run_id, "report.html")
     output.say("")
-    output.say(f"report    {escape(report)}")
+    output.say(f"report    {escape(place_of(settings.store, swept.run_id, 'report.html'))}")
     output.say(f"again     raysignal runs show {swept.run_id} --store {escape(settings.store)}")
 
 

@@ -30,7 +30,7 @@ def is_served() -> bool:
 class DirectGateway:
     """The way to the portfolios without HTTP."""
 
-    desk: PortfolioClient
+    portfolios: PortfolioClient
 
     @classmethod
     @asynccontextmanager
@@ -41,30 +41,33 @@ class DirectGateway:
             settings: the store.
             served: a service has these actors; else those that are created here are flushed and ended on exit.
         """
-        desk = PortfolioClient.connect(settings)
+        portfolios = PortfolioClient.connect(settings)
         try:
-            await desk.ready(within_s=None)
-            yield cls(desk)
+            await portfolios.ready(within_s=None)
+            yield cls(portfolios)
         finally:
             if not served:
-                await desk.close()
+                await portfolios.close()
 
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
         """See `PortfolioGateway.standing`."""
-        return (await self.desk.standing(portfolio or self.desk.settings.primary)).as_dict()
+        return (await self.portfolios.standing(portfolio or self.portfolios.settings.primary)).as_dict()
 
     async def trade_summary(self, portfolio: str) -> dict[str, Any]:
         """See `PortfolioGateway.trade_summary`."""
-        recent, blobs = await self.desk.recent(portfolio), open_stores(self.desk.settings.store).blobs
+        recent, blobs = (
+            await self.portfolios.recent(portfolio),
+            open_stores(self.portfolios.settings.store).blobs,
+        )
         reader = TradeReader(blobs, portfolio, recent)
         return {"portfolio": portfolio} | await asyncio.to_thread(reader.summary)
 
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
         """See `PortfolioGateway.ensure`."""
-        known = {standing.portfolio: standing for standing in await self.desk.standings()}
+        known = {standing.portfolio: standing for standing in await self.portfolios.standings()}
         if policy is None and portfolio in known:
             return known[portfolio].as_dict(), False
-        standing, new = await self.desk.create(portfolio, policy or Policy())
+        standing, new = await self.portfolios.create(portfolio, policy or Policy())
         return standing.as_dict(), new
 
     async def send_one(
@@ -79,7 +82,7 @@ class DirectGateway:
     ) -> SendResult:
         """See `PortfolioGateway.send_batch`."""
         try:
-            submission = await self.desk.submit(
+            submission = await self.portfolios.submit(
                 portfolio, await asyncio.to_thread(batch.encode), all_or_nothing=not skip,
                 accept_price_jump=accept_price_jump, receipts=False, positions=batch.row,
             )  # fmt: skip

@@ -233,11 +233,11 @@ def _station(
 ) -> TradedFeed:
     name = f"{instrument.venue}:{instrument.symbol}"
     clock = _Recorded(together)
-    around = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
-    dealer = dealer_of(name, instrument, None, settings, around, lambda _duration_ns: None)
+    context = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
+    dealer = dealer_of(name, instrument, None, settings, context, lambda _duration_ns: None)
     recorded = RecorderContext(
-        database=database, history=lambda _instrument, _interval_us, _from_us, _to_us: (), post=around.post, log=log,
-        now_us=around.now_us,
+        database=database, history=lambda _instrument, _interval_us, _from_us, _to_us: (), post=context.post, log=log,
+        now_us=context.now_us,
     )  # fmt: skip
     venue = venue_named(instrument.venue)
     station = CrossoverFeed(

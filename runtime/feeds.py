@@ -1,6 +1,6 @@
 """One instrument followed, from its venue to its orders on paper: the parts put together.
 
-async with following("binance-usdm:BTCUSDT", settings, around) as followed:
+async with following("binance-usdm:BTCUSDT", settings, context) as followed:
     await followed.run()                    # until it fails or is cancelled
 """
 
@@ -134,7 +134,7 @@ class FollowedInstrument:
 
 
 @asynccontextmanager
-async def following(name: str, settings: Settings, around: FeedContext) -> AsyncIterator[FollowedInstrument]:
+async def following(name: str, settings: Settings, context: FeedContext) -> AsyncIterator[FollowedInstrument]:
     """An instrument, `venue:symbol`, with keeper and dealer at work; on exit, what was seen is on record.
 
     Raises:
@@ -144,22 +144,22 @@ async def following(name: str, settings: Settings, around: FeedContext) -> Async
     venue_name, _, symbol = name.partition(":")
     venue = venue_named(venue_name)
     hosts = hosts_of(settings, venue)
-    limits = around.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
+    limits = context.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
     observed = FeedMetrics()
-    here, around = around.clock, replace(around, clock=VenueClock(around.clock, observed.offset))
-    rest = RestClient(hosts.rest, limits, around.clock, observed, around.random)
+    here, context = context.clock, replace(context, clock=VenueClock(context.clock, observed.offset))
+    rest = RestClient(hosts.rest, limits, context.clock, observed, context.random)
     try:
         instrument, listing = await listed(venue, symbol, rest)
         dealer = await asyncio.to_thread(
-            dealer_of, name, instrument, listing, settings, around, observed.stages["order"].observe
+            dealer_of, name, instrument, listing, settings, context, observed.stages["order"].observe
         )
         recorded = RecorderContext(
-            database=around.database, history=_history(venue, rest, here, observed), post=around.post, log=around.log,
-            now_us=around.now_us, blobs=around.blobs, rename=around.rename,
+            database=context.database, history=_history(venue, rest, here, observed), post=context.post,
+            log=context.log, now_us=context.now_us, blobs=context.blobs, rename=context.rename,
         )  # fmt: skip
         station = CrossoverFeed(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
         feed = Feed(
-            venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,
+            venue, station.subscriptions, station.take, clock=here, random=context.random, hosts=hosts,
             limits=limits, observed=observed,
         )  # fmt: skip
         await feed.ask_the_time(rest)
@@ -235,7 +235,7 @@ def dealer_of(
     instrument: Instrument,
     listing: Listing | None,
     settings: Settings,
-    around: FeedContext,
+    context: FeedContext,
     sent: Callable[[int], None],
 ) -> TradingThread | None:
     """Who trades the crossings, if anybody does: an account of its own for each instrument.
@@ -245,20 +245,20 @@ def dealer_of(
     if settings.paper.cash == 0.0:
         return None
     if instrument.inverse:
-        around.log.info("no_paper_orders", feed=name, reason="it is an inverse contract")
+        context.log.info("no_paper_orders", feed=name, reason="it is an inverse contract")
         return None
     account = f"paper:{name}"
     listing = Listing.of(instrument) if listing is None else listing
     fee, cash = Decimal(repr(settings.paper.fee_bps)), Decimal(repr(settings.paper.cash))
     paper = PaperExchange(
-        PaperStore(around.database, account), instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
+        PaperStore(context.database, account), instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
         latency_us=round(settings.paper.latency_ms * 1000),
     )  # fmt: skip
     trader = Trader(
-        OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings),
+        OrderStore(context.database, account), paper, {instrument.name: listing}, plan_of(settings),
         identity=terms_of(settings).watch(instrument).identity,
     )  # fmt: skip
-    return TradingThread(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
+    return TradingThread(trader, paper, now_us=context.now_us, log=context.log, sent=sent)
 
 
 def plan_of(settings: Settings) -> ExecutionPolicy:

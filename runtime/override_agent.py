@@ -66,11 +66,11 @@ class OverrideAgent:
     Args:
         settings: of the service.
         models: whom it asks.
-        desk: the way to the portfolios.
+        portfolios: the client of the portfolio actors.
     """
 
-    def __init__(self, settings: Settings, models: AgentModels, desk: PortfolioClient) -> None:
-        self._settings, self._models, self._desk = settings, models, desk
+    def __init__(self, settings: Settings, models: AgentModels, portfolios: PortfolioClient) -> None:
+        self._settings, self._models, self._portfolios = settings, models, portfolios
         self._terms = terms_of(settings)
         self._rows = SettledRows()
         self._feeder = Feeder(chroma_place(settings), self._rows, name=collection_of(self._terms.portfolio))
@@ -192,7 +192,7 @@ class OverrideAgent:
         )
         embeddings = await self._models.embeddings(self._log)
         follower = Follower(
-            self._desk, self._terms, self._log,
+            self._portfolios, self._terms, self._log,
             adviser=adviser, embeddings=embeddings, rest=IdlePacer(),
         )  # fmt: skip
         self._trouble = "learning what was decided before"
@@ -219,7 +219,7 @@ class OverrideAgent:
         """Signals of the primary portfolio, and how many of them are not decided yet."""
         try:
             async with asyncio.timeout(_PATIENCE_S / 2):
-                primary = (await self._desk.standing(self._terms.primary)).count
+                primary = (await self._portfolios.standing(self._terms.primary)).count
         except (TimeoutError, RaysignalError):
             return None, None
         return primary, None if follower is None else max(0, primary - follower.shown.rows)

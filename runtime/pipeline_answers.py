@@ -23,7 +23,7 @@ from raysignal.agents.override.decider import Decider, PendingDecision
 from raysignal.agents.override.gate import REASONS, GateRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.precedents import shown_of
-from raysignal.agents.override.prompt_contexts import brief_of
+from raysignal.agents.override.prompt_contexts import prompt_context_of
 from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch
@@ -179,7 +179,7 @@ class MemoryAnswers:
                 )
             if now:
                 shown = shown_of(decider.agent, begun.taken)
-                brief = brief_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown)
+                brief = prompt_context_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown)
                 decider.finish(begun)  # it stands until there is an answer
                 self.reviews = {
                     each: open_ for each, open_ in self.reviews.items() if each in self._decide.open

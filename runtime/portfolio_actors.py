@@ -1,7 +1,7 @@
-"""Portfolios as Ray actors, and the desk through which everyone talks to them.
+"""Portfolios as Ray actors, and the client through which everyone talks to them.
 
 An actor is a mailbox with an address: one a shard, detached, restarting, found by name. Portfolios are spread
-over the shards by a hash of their name. The desk hides shards and restarts: a call that an actor's death cut
+over the shards by a hash of their name. The client hides shards and restarts: a call that an actor's death cut
 short is sent again, which the identity of signals makes safe.
 """
 
@@ -101,7 +101,7 @@ class PortfolioClient:
 
     @classmethod
     def connect(cls, settings: Settings, *, direct: bool = False) -> "PortfolioClient":
-        """The desk of a configured store; its actors are created where they do not exist.
+        """The client of a configured store; its actors are created where they do not exist.
 
         Args:
             settings: of the service.
@@ -119,10 +119,10 @@ class PortfolioClient:
                 "another node would find an empty folder; expected s3://bucket/prefix, or "
                 "RAYSIGNAL_JOURNAL__SHARED=true if every node sees the same folder there"
             )
-        desk = cls(settings, direct=direct)
-        for actor in desk._actors:
+        client = cls(settings, direct=direct)
+        for actor in client._actors:
             actor.handle()
-        return desk
+        return client
 
     async def submit(
         self,

@@ -108,53 +108,53 @@ class ReplayCounts:
 
 async def replay_file(
     file: CheckedSignalFile,
-    way: PortfolioGateway,
-    plan: ReplayOptions,
+    gateway: PortfolioGateway,
+    options: ReplayOptions,
     pace: ReplayPace,
     *,
     advanced: Callable[[int], None],
 ) -> ReplayCounts:
     """Send the file's signals, and count what became of them.
 
-    Without `plan.skip`, a file with a row that cannot be read is not sent at all, and the first refusal ends
+    Without `options.skip`, a file with a row that cannot be read is not sent at all, and the first refusal ends
     the replay: what was taken in before it stays.
 
     Args:
         file: see `CheckedSignalFile.survey`.
-        way: to the portfolios.
-        plan: how.
+        gateway: the way to the portfolios.
+        options: how.
         pace: when.
         advanced: told how many rows are done, as they are.
     """
-    tally = ReplayCounts(file.rows, refused=file.refused, errors=list(file.errors))
-    if file.refused and not plan.skip:
-        tally.complete = False
-        return tally
+    counts = ReplayCounts(file.rows, refused=file.refused, errors=list(file.errors))
+    if file.refused and not options.skip:
+        counts.complete = False
+        return counts
     began = pace.clock()
     for send in (_one_by_one, _in_batches):
-        tally.complete = tally.complete and await send(file, way, plan, pace, tally, advanced)
-    tally.seconds = pace.clock() - began
-    return tally
+        counts.complete = counts.complete and await send(file, gateway, options, pace, counts, advanced)
+    counts.seconds = pace.clock() - began
+    return counts
 
 
 async def _one_by_one(
     file: CheckedSignalFile,
-    way: PortfolioGateway,
-    plan: ReplayOptions,
+    gateway: PortfolioGateway,
+    options: ReplayOptions,
     pace: ReplayPace,
-    tally: ReplayCounts,
+    counts: ReplayCounts,
     advanced: Callable[[int], None],
 ) -> bool:
-    left = plan.one_by_one
+    left = options.one_by_one
     for intake in file.pieces() if left else ():
         for index in range(min(left, len(intake.batch))):
             await pace.turn_of(int(intake.batch.timestamp_us[index]))
-            sent = await way.send_one(
-                plan.portfolio, intake.batch, index, accept_price_jump=plan.accept_price_jump
+            sent = await gateway.send_one(
+                options.portfolio, intake.batch, index, accept_price_jump=options.accept_price_jump
             )
-            tally.add(sent)
+            counts.add(sent)
             advanced(1)
-            if sent.refused and not plan.skip:
+            if sent.refused and not options.skip:
                 return False
         left -= min(left, len(intake.batch))
         if not left:
@@ -164,31 +164,33 @@ async def _one_by_one(
 
 async def _in_batches(
     file: CheckedSignalFile,
-    way: PortfolioGateway,
-    plan: ReplayOptions,
+    gateway: PortfolioGateway,
+    options: ReplayOptions,
     pace: ReplayPace,
-    tally: ReplayCounts,
+    counts: ReplayCounts,
     advanced: Callable[[int], None],
 ) -> bool:
-    batches = _batches(file, plan)
+    batches = _batches(file, options)
     batch = await asyncio.to_thread(next, batches, None)
     while batch is not None:
         await pace.turn_of(int(batch.timestamp_us[0]))
         sending = asyncio.create_task(
-            way.send_batch(plan.portfolio, batch, skip=plan.skip, accept_price_jump=plan.accept_price_jump)
+            gateway.send_batch(
+                options.portfolio, batch, skip=options.skip, accept_price_jump=options.accept_price_jump
+            )
         )
         following, sent = await asyncio.gather(asyncio.to_thread(next, batches, None), sending)
-        tally.add(sent)
+        counts.add(sent)
         advanced(len(batch))
-        if sent.refused and not plan.skip:
+        if sent.refused and not options.skip:
             return False
         batch = following
     return True
 
 
-def _batches(file: CheckedSignalFile, plan: ReplayOptions) -> Iterator[SignalBatch]:
-    passed = plan.one_by_one
+def _batches(file: CheckedSignalFile, options: ReplayOptions) -> Iterator[SignalBatch]:
+    passed = options.one_by_one
     for intake in file.pieces():
-        for first in range(min(passed, len(intake.batch)), len(intake.batch), plan.batch_rows):
-            yield intake.batch.take(np.arange(first, min(first + plan.batch_rows, len(intake.batch))))
+        for first in range(min(passed, len(intake.batch)), len(intake.batch), options.batch_rows):
+            yield intake.batch.take(np.arange(first, min(first + options.batch_rows, len(intake.batch))))
         passed -= min(passed, len(intake.batch))

@@ -69,10 +69,10 @@ class VenueFeeds:
     @asynccontextmanager
     async def _following(self, name: str) -> AsyncIterator[FollowedInstrument]:
         settings, loop = self._settings, asyncio.get_running_loop()
-        desk = PortfolioClient.connect(settings)
+        portfolios = PortfolioClient.connect(settings)
 
         async def submit(batch: bytes) -> object:
-            return await desk.submit(
+            return await portfolios.submit(
                 portfolio, batch, all_or_nothing=True,
                 accept_price_jump=False, receipts=False,
             )  # fmt: skip
@@ -83,13 +83,13 @@ class VenueFeeds:
         portfolio = settings.feed.portfolio or settings.primary
 
         def rename(old: str, new: str) -> bool:
-            return answer_from_thread(lambda: desk.rename_symbol(portfolio, old, new), loop)
+            return answer_from_thread(lambda: portfolios.rename_symbol(portfolio, old, new), loop)
 
-        around = FeedContext(
+        context = FeedContext(
             await self._opened(), post, json_lines(name), SystemClock(), Random(),  # noqa: S311 - jitter
             open_stores(settings.store).blobs, self._limits, rename,
         )  # fmt: skip
-        async with following(name, settings, around) as followed:
+        async with following(name, settings, context) as followed:
             yield followed
 
     async def _opened(self) -> Database:

@@ -1,7 +1,7 @@
-"""The adviser: a brief in, an opinion out, within the deadline and whatever the model does.
+"""The adviser: a prompt context in, an opinion out, within the deadline and whatever the model does.
 
 The signal stands unless a model's answer is whole, allowed and grounded. Every failure of the model is an
-opinion with its own reason; what raises is a mistake of ours (a brief that is none, a replay without a record).
+opinion with its own reason; what raises is a mistake of ours (a context that is none, a replay without a record).
 """
 
 import asyncio
@@ -114,23 +114,23 @@ class Adviser:
             "more, or a lower thinking_level"
         )
 
-    async def ask(self, brief: PromptContext, *, patience_s: float = 0.0) -> Opinion:
+    async def ask(self, context: PromptContext, *, patience_s: float = 0.0) -> Opinion:
         """The opinion about one signal.
 
         Args:
-            brief: what the model is told.
+            context: what the model is told.
             patience_s: seconds to wait for a turn before the deadline begins; for batches, where nobody waits.
 
         Raises:
             CassetteMiss: in a replay.
         """
-        prompt = (self._prompt or prompt_for(brief)).render(brief)
+        prompt = (self._prompt or prompt_for(context)).render(context)
         request = self._model.settings.request(prompt)
         take = self._cassette.find(request)
         replayed = take is not None
         if take is None:
             take = await self._cassette.take(request, lambda: self._timed(request, prompt, patience_s))
-        opinion = opinion_of(brief, prompt, request, take, replayed=replayed)
+        opinion = opinion_of(context, prompt, request, take, replayed=replayed)
         self.counts[opinion.reason] += 1
         if opinion.reason is Reason.MODEL_TRUNCATED:
             self._cut_off += 1
@@ -138,22 +138,22 @@ class Adviser:
             self._cut_off = 0
         return opinion
 
-    async def ask_all(self, briefs: Sequence[PromptContext], *, patience_s: float = 0.0) -> list[Opinion]:
+    async def ask_all(self, contexts: Sequence[PromptContext], *, patience_s: float = 0.0) -> list[Opinion]:
         """The opinions about several signals, in their order; each has a deadline of its own, from its turn on."""
         opinions: dict[int, Opinion] = {}
-        waiting = iter(enumerate(briefs))
+        waiting = iter(enumerate(contexts))
 
         async def worker() -> None:
-            for place, brief in waiting:
-                opinions[place] = await self.ask(brief, patience_s=patience_s)
+            for place, context in waiting:
+                opinions[place] = await self.ask(context, patience_s=patience_s)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._concurrency, len(briefs))):
+                for _ in range(min(self._concurrency, len(contexts))):
                     group.create_task(worker())
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
-        return [opinions[place] for place in range(len(briefs))]
+        return [opinions[place] for place in range(len(contexts))]
 
     async def aclose(self) -> None:
         """Wait for the calls under way, then let go of connections and the cassette."""
@@ -172,7 +172,7 @@ class Adviser:
 
 
 def opinion_of(
-    brief: PromptContext, prompt: Prompt, request: ModelRequest, take: CassetteEntry, *, replayed: bool
+    context: PromptContext, prompt: Prompt, request: ModelRequest, take: CassetteEntry, *, replayed: bool
 ) -> Opinion:
     """What an outcome means for the signal: the model's verdict only if it is allowed and grounded."""
     outcome, usage = take.outcome, take.outcome.usage
@@ -192,7 +192,7 @@ def opinion_of(
         return stands(outcome.reason, outcome.detail)
     answer = outcome.verdict
     verdict = Verdict[answer.verdict.upper()]
-    if verdict not in brief.allowed:
+    if verdict not in context.allowed:
         return stands(
             Reason.MODEL_NOT_ALLOWED, f"answered {answer.verdict}; allowed is {', '.join(prompt.allowed)}"
         )

@@ -1,7 +1,7 @@
 """What the model is told about one signal: the signal, its features, the statistics, the precedents.
 
-A brief is made from data of a feed, which is hostile until proven otherwise. It keeps that data as it came;
-`agents/llm/prompting.py` is the only way from a brief to a prompt, and cleans it there.
+A prompt context is made from data of a feed, which is hostile until proven otherwise. It keeps that data as it came;
+`agents/llm/prompting.py` is the only way from it to a prompt, and cleans it there.
 """
 
 import math
@@ -22,8 +22,8 @@ class Precedent:
         action: 1 buy, -1 sell.
         right: whether the price went the signal's way over the horizon.
         net_bps: what each verdict would have made of it, in basis points after costs, by `Verdict`.
-        age_s: seconds between its decision and the one of the brief.
-        distance: from the brief's situation, in standardised units.
+        age_s: seconds between its decision and the one of this signal.
+        distance: from this signal's situation, in standardised units.
     """
 
     id: str

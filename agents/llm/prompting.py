@@ -1,6 +1,6 @@
-"""From a brief to a prompt: deterministic, and with every byte of the feed cleaned, capped and quoted.
+"""From a prompt context to a prompt: deterministic, and with every byte of the feed cleaned, capped and quoted.
 
-The data of a brief stands as JSON in one block. All of it is ASCII, and `<`, `>`, `&` and backticks are
+The data of a context stands as JSON in one block. All of it is ASCII, and `<`, `>`, `&` and backticks are
 escaped in it, so neither the block's end nor a fence can occur inside. What is allowed stands outside, made
 from enums. Ids are replaced by labels (E1, E2, ...). Dates and price levels are left out: a model has read
 about the past, and must not recognise it.
@@ -47,12 +47,12 @@ _SIDES = {1: "buy", -1: "sell"}
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A rendered brief.
+    """A rendered prompt context.
 
     Attributes:
         version: of the prompt file.
         hash: SHA-256 of the prompt file.
-        system: the instruction; the same for every brief.
+        system: the instruction; the same for every context.
         user: the question.
         labels: the real id of each label that is shown.
         allowed: the verdicts, as words, that may be answered.
@@ -75,13 +75,13 @@ class PromptFile:
     system: str
     user: str
 
-    def render(self, brief: PromptContext) -> Prompt:
-        """The prompt of a brief: the same bytes for the same brief, on every machine."""
-        shown = brief.precedents[:PRECEDENTS_LIMIT]
+    def render(self, context: PromptContext) -> Prompt:
+        """The prompt of a context: the same bytes for the same context, on every machine."""
+        shown = context.precedents[:PRECEDENTS_LIMIT]
         labels = {f"E{number}": precedent.id for number, precedent in enumerate(shown, start=1)}
-        allowed = tuple(verdict.name.lower() for verdict in sorted(brief.allowed))
+        allowed = tuple(verdict.name.lower() for verdict in sorted(context.allowed))
         user = Template(self.user).substitute(
-            allowed=", ".join(allowed), labels=", ".join(labels) or "none", data=_data_of(brief, shown)
+            allowed=", ".join(allowed), labels=", ".join(labels) or "none", data=_data_of(context, shown)
         )
         return Prompt(self.version, self.hash, self.system, user, labels, allowed)
 
@@ -98,9 +98,9 @@ def load_prompt(name: str = OVERRIDE) -> PromptFile:
     return read_prompt(path.read_bytes())
 
 
-def prompt_for(brief: PromptContext) -> PromptFile:
+def prompt_for(context: PromptContext) -> PromptFile:
     """The prompt file for a question about the grey zone, or for a reviewer's."""
-    return load_prompt(OVERRIDE if brief.review is None else REVIEW)
+    return load_prompt(OVERRIDE if context.review is None else REVIEW)
 
 
 def read_prompt(content: bytes) -> PromptFile:
@@ -148,43 +148,43 @@ def _is_hidden(sign: str) -> bool:
     return unicodedata.category(sign) in _HIDDEN_CATEGORIES or sign in _HIDDEN
 
 
-def _data_of(brief: PromptContext, shown: tuple[Precedent, ...]) -> str:
-    second = brief.timestamp_us // 1_000_000
+def _data_of(context: PromptContext, shown: tuple[Precedent, ...]) -> str:
+    second = context.timestamp_us // 1_000_000
     block = {
         "signal": {
-            "action": _SIDES[brief.action],
-            "symbol": clean(brief.symbol, NAME_LIMIT),
+            "action": _SIDES[context.action],
+            "symbol": clean(context.symbol, NAME_LIMIT),
             "weekday": _WEEKDAYS[(second // 86_400 + 3) % 7],
             "hour_utc": second // 3_600 % 24,
         },
-        "numbers": _numbers(brief),
-        "categories": _fields(brief.categories, lambda text: clean(text, CATEGORY_LIMIT)),
-        "texts": _fields(brief.texts, lambda text: clean(text, TEXT_LIMIT)),
-        "statistics": _fields(brief.statistics, _number),
+        "numbers": _numbers(context),
+        "categories": _fields(context.categories, lambda text: clean(text, CATEGORY_LIMIT)),
+        "texts": _fields(context.texts, lambda text: clean(text, TEXT_LIMIT)),
+        "statistics": _fields(context.statistics, _number),
         "precedents": {f"E{number}": _precedent(each) for number, each in enumerate(shown, start=1)},
     }
-    if brief.review is not None:
-        block["statistics"] |= _strength(brief)
-        block["patterns"] = _patterns(brief.review)
+    if context.review is not None:
+        block["statistics"] |= _strength(context)
+        block["patterns"] = _patterns(context.review)
     return quoted(block)
 
 
-def _numbers(brief: PromptContext) -> dict[str, Any]:
+def _numbers(context: PromptContext) -> dict[str, Any]:
     """Numbers in standard deviations; for a reviewer with their place in the history so far."""
-    if brief.review is None:
-        return _fields(brief.numbers, _number)
-    standings = brief.review.standings
+    if context.review is None:
+        return _fields(context.numbers, _number)
+    standings = context.review.standings
     told = {
         name: {"z": _number(value), "lower_so_far": _number(round(standings.get(name, math.nan), 3))}
-        for name, value in brief.numbers.items()
+        for name, value in context.numbers.items()
     }
     return _fields(told, lambda each: each)
 
 
-def _strength(brief: PromptContext) -> dict[str, Any]:
+def _strength(context: PromptContext) -> dict[str, Any]:
     """How much the statistics can be relied on, in words."""
-    assert brief.review is not None
-    effective, enough = brief.statistics.get("precedents_effective", 0.0), brief.review.enough
+    assert context.review is not None
+    effective, enough = context.statistics.get("precedents_effective", 0.0), context.review.enough
     word = next(word for share, word in _STRENGTHS if effective < share * enough)
     return {"strength_of_the_evidence": word}
 

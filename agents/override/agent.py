@@ -78,7 +78,7 @@ class Override:
     """
 
     __slots__ = (
-        "_pool", "_reviewer", "_settler", "_shuffle", "_texts", "_witness", "encoder", "memory", "rules", "worth",
+        "_estimator", "_pool", "_reviewer", "_settler", "_shuffle", "_texts", "encoder", "memory", "payoff", "rules",
     )  # fmt: skip
 
     def __init__(
@@ -91,12 +91,12 @@ class Override:
         embedder: Embedder | None = None,
     ) -> None:
         self.rules = rules
-        self.worth = VerdictPayoff(policy)
+        self.payoff = VerdictPayoff(policy)
         self.encoder = Encoder()
         self._texts = TextScores(embedder or HashedNgrams()) if rules.texts else None
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
-        self._witness = EvidenceEstimator(rules.recall, search)
+        self._estimator = EvidenceEstimator(rules.recall, search)
         self._reviewer = Reviewer(rules.review)
         self._shuffle = shuffle
         self._pool = _Pool()
@@ -110,16 +110,16 @@ class Override:
         """Decide the next n signals, which are in time order; `bar`: see `Settler.feed`."""
         first = self.count
         situations, outcomes = self._learn(batch, bar)
-        evidence = self._witness.look(self.memory, situations)
+        evidence = self._estimator.look(self.memory, situations)
         self._check(first, evidence)
-        ruling = rule(evidence, batch.side, self.worth, self.rules.gate)
+        ruling = rule(evidence, batch.side, self.payoff, self.rules.gate)
         questions = self._reviewer.questions(batch.side, evidence, ruling)
         return MemoryLookup(first, situations, evidence, ruling, questions, outcomes)
 
     def learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
         """Take the next n signals in without deciding them: they were decided before."""
         situations, outcomes = self._learn(batch)
-        self._witness.look(self.memory, situations, search=False)
+        self._estimator.look(self.memory, situations, search=False)
         return situations, outcomes
 
     def _learn(self, batch: SignalBatch, bar: BoolArray | None = None) -> tuple[Situations, Outcomes]:
@@ -145,7 +145,7 @@ class Override:
         other = (_mixed(number, seed) % (number + 1).astype(np.uint64)).astype(np.int64)
         way = 1.0 - 2.0 * (_mixed(number, ~seed % 2**64) >> np.uint64(63)).astype(np.float64)
         move_bps = way * self._pool.moves_bps[other]
-        gross, net = self.worth.verdicts(outcomes.side, move_bps)
+        gross, net = self.payoff.verdicts(outcomes.side, move_bps)
         return replace(outcomes, move_bps=move_bps, gross_bps=gross, net_bps=net)
 
     def _check(self, first: int, evidence: Evidence) -> None:

@@ -20,7 +20,7 @@ from raysignal.agents.override.evidence import NeighbourSearch
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
-from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
+from raysignal.agents.override.prompt_contexts import IdsOf, prompt_context_of
 from raysignal.agents.override.reviewer import OverruleLimit
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.override.texts import Embedder
@@ -193,8 +193,10 @@ async def ask(
     opinions: dict[int, Opinion] = {}
     while waiting:
         now, used_up = decider.limit.questions_now(begun.batch.action, verdict, waiting)
-        briefs = [brief_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown) for row in now]
-        answers = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
+        contexts = [
+            prompt_context_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown) for row in now
+        ]
+        answers = await adviser.ask_all(contexts, patience_s=len(contexts) * patience_s)
         for row, opinion in zip(now, answers, strict=True):
             opinions[row], verdict[row] = opinion, opinion.verdict
         opinions |= dict.fromkeys(used_up, _NOT_ASKED)

@@ -80,7 +80,7 @@ class Ruling:
     expected_bps: Float64Array
 
 
-def rule(evidence: Evidence, action: Int8Array, worth: VerdictPayoff, rules: GateRules) -> Ruling:
+def rule(evidence: Evidence, action: Int8Array, payoff: VerdictPayoff, rules: GateRules) -> Ruling:
     """The gate's verdicts on n signals."""
     from scipy.special import betainc  # noqa: PLC0415 - a tenth of a second to import; paid at first use
 
@@ -93,7 +93,7 @@ def rule(evidence: Evidence, action: Int8Array, worth: VerdictPayoff, rules: Gat
     verdict, by, reason, other = codes = np.zeros((4, n), np.int8)
     grey = np.zeros(n, np.bool_)
     _rule(
-        sides, enough, p_worse, evidence.edge_bps, evidence.edge_error_bps, *worth.costs, float(rules.against),
+        sides, enough, p_worse, evidence.edge_bps, evidence.edge_error_bps, *payoff.costs, float(rules.against),
         float(rules.grey), float(rules.sure), _ROW_CODES, expected, codes, grey,
     )  # fmt: skip
     return Ruling(verdict, by, reason, grey, other, p_worse, expected)

@@ -12,10 +12,10 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
 
 
-def brief_of(
+def prompt_context_of(
     agent: Override, batch: SignalBatch, taken: MemoryLookup, row: int, ids: "IdsOf", shown: PrecedentTable
 ) -> PromptContext:
-    """The brief about one signal that a model is asked about.
+    """The prompt context of one signal that a model is asked about.
 
     Args:
         agent: which took the batch.

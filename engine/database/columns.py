@@ -7,8 +7,11 @@ as everywhere inside.
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, Dialect, Integer, Numeric, Text
+from sqlalchemy import BigInteger, Dialect, Integer, MetaData, Numeric, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+METADATA = MetaData()
+"""What all tables belong to, whoever defines them."""
 
 
 class Exact(TypeDecorator[Decimal]):

@@ -13,8 +13,7 @@ paper_*           the same side of the world as an exchange sees it
 
 from sqlalchemy import Boolean, Column, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
 
-from raysignal.engine.database.columns import Exact, Int64
-from raysignal.engine.database.metadata import METADATA
+from raysignal.engine.database.columns import METADATA, Exact, Int64
 
 OPEN_STATES = "state IN ('created', 'sent', 'unknown', 'accepted', 'partially_filled')"
 

@@ -8,8 +8,7 @@ signals   what it made of them, and what became of that at the portfolios
 
 from sqlalchemy import Boolean, Column, Index, SmallInteger, Table, Text, text
 
-from raysignal.engine.database.columns import Exact, Int64
-from raysignal.engine.database.metadata import METADATA
+from raysignal.engine.database.columns import METADATA, Exact, Int64
 
 BARS = Table(
     "bars",

@@ -43,6 +43,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
+from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.results import FILLS, Approximation, ArmResult, Kind, SignalStream
 from raysignal.experiments.comparison.strata import strata_of
 
@@ -321,3 +322,12 @@ def _categories(batch: SignalBatch) -> dict[str, CategoryColumn]:
         if len(labels.names) <= MOST_CATEGORIES:
             found[name] = labels
     return found
+
+
+def memory_alone(batch: SignalBatch, trial: Trial) -> Evaluation:
+    """What the memory makes of these signals; the arms are `baseline` and `memory`."""
+    done = {"baseline": baseline(batch), "memory": gated(batch, trial)}
+    return evaluate(
+        stream_of(batch, trial),
+        [result_of(name, batch, trial, decisions) for name, decisions in done.items()],
+    )

@@ -70,7 +70,7 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
     gate, horizon = trial.rules.gate, trial.rules.horizon
     tried = sorted({dial for dial in (*dials, gate.grey) if dial <= gate.against})
     grey = {
-        dial: rule(taken.evidence, batch.side, agent.worth, replace(gate, grey=dial)).grey for dial in tried
+        dial: rule(taken.evidence, batch.side, agent.payoff, replace(gate, grey=dial)).grey for dial in tried
     }
     may = _may_speak(taken.evidence.effective, batch, gate.least)
     shortest = Horizon.parse(SHORTEST, lag_us=horizon.lag_us)

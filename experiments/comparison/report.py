@@ -14,7 +14,6 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.experiments.charts import plain, style, svg
 from raysignal.experiments.comparison import charts
 from raysignal.experiments.comparison.accounts import held_return
-from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.cohorts import accuracy_over_time
 from raysignal.experiments.comparison.controls import control_clause, control_meanings, odd_controls
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation, is_canary
@@ -24,6 +23,7 @@ from raysignal.experiments.comparison.patterns import Pattern
 from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.sentences import (
     JUDGED_WORDS,
+    approximation_notes,
     model_note,
     money,
     not_shown,

@@ -10,11 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from raysignal.experiments.comparison.accounts import held_return
-from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.controls import control_clause, control_meaning, control_meanings
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation
 from raysignal.experiments.comparison.paired import Assessment, Judgment
-from raysignal.experiments.comparison.sentences import headline, money, scoring, sentence, verdict, where_from
+from raysignal.experiments.comparison.sentences import (
+    approximation_notes,
+    headline,
+    money,
+    scoring,
+    sentence,
+    verdict,
+    where_from,
+)
 from raysignal.experiments.formats import (
     NONE,
     bp,

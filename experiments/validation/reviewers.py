@@ -25,7 +25,7 @@ from raysignal.experiments.comparison.arms import ArmDecisions, Trial
 from raysignal.experiments.comparison.paired import Assessment, Judgment, assess
 from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.validation.cases import CELLS, STANDARD, Case
-from raysignal.experiments.validation.table import Criterion, Proportion
+from raysignal.experiments.validation.table import Criterion, Proportion, show
 from raysignal.loopback.gemini import GeminiServer
 
 CASES: tuple[Case, ...] = (STANDARD.case, CELLS[1].case)
@@ -134,10 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 tried += [run_stream(case, seed, effect, loopback.url) for seed in range(1, seeds + 1)]
                 loopback.requests.clear()
     print(f"{len(tried)} streams of {ROWS} signals, {time.monotonic() - began:.0f} s\n")
-    print("\n".join(table(tried)), end="\n\n")
-    results = criteria(tried)
-    print("\n".join(map(str, results)))
-    return 0 if all(one.holds for one in results) else 1
+    return show(table(tried), criteria(tried))
 
 
 if __name__ == "__main__":

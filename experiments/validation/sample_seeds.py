@@ -11,9 +11,8 @@ from dataclasses import replace
 
 from raysignal.data.generator import SAMPLE_SPEC, GeneratorSpec, generate
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.experiments.comparison.arms import Trial
+from raysignal.experiments.comparison.arms import Trial, memory_alone
 from raysignal.experiments.comparison.evaluation import Evaluation
-from raysignal.experiments.comparison.memory_alone import memory_alone
 from raysignal.experiments.comparison.paired import Judgment
 
 _SEEDS = 20

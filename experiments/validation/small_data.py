@@ -20,7 +20,7 @@ from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.paired import Judgment, assess
 from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.validation.cases import STANDARD
-from raysignal.experiments.validation.table import Criterion
+from raysignal.experiments.validation.table import Criterion, show
 
 ROWS = 1_000
 FIRST_SEED = 1_001
@@ -122,10 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for effect in (True, False)
         for name, recall in RECALLS.items()
     }
-    print("\n".join(table(tried)), end="\n\n")
-    results = criteria(tried)
-    print("\n".join(map(str, results)))
-    return 0 if all(one.holds for one in results) else 1
+    return show(table(tried), criteria(tried))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Rates with their intervals, and lines that say what was asked and whether it holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -63,3 +64,9 @@ class Criterion:
         sign = ">=" if self.at_least else "<="
         note = f"  ({self.note})" if self.note else ""
         return f"{'holds' if self.holds else 'FAILS'}  {self.value:>7.1%} {sign} {self.bound:<6.1%} {self.what}{note}"
+
+
+def show(lines: Sequence[str], results: Sequence[Criterion]) -> int:
+    """Print a table and what is asked of it; the status of the program: 1 if something does not hold."""
+    print(*lines, "", *results, sep="\n")
+    return 0 if all(each.holds for each in results) else 1

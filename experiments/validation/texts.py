@@ -29,7 +29,7 @@ from raysignal.experiments.comparison import arms
 from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.paired import Assessment, Judgment, assess
 from raysignal.experiments.comparison.strata import strata_of
-from raysignal.experiments.validation.table import Criterion, Proportion
+from raysignal.experiments.validation.table import Criterion, Proportion, show
 
 ROWS = 600
 SEEDS = 10
@@ -197,10 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ProcessPoolExecutor(options.workers or os.cpu_count(), get_context("spawn")) as pool:
         tried = list(zip(planned, pool.map(run_try, planned, chunksize=4), strict=True))
     print(f"{len(tried):,d} streams of {ROWS:,d} signals, {time.monotonic() - began:.0f} s\n")
-    print("\n".join(table(tried)), end="\n\n")
-    results = criteria(tried)
-    print("\n".join(map(str, results)))
-    return 0 if all(one.holds for one in results) else 1
+    return show(table(tried), criteria(tried))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.paired import Assessment, Judgment, assess
 from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
-from raysignal.experiments.validation.table import Criterion, Proportion
+from raysignal.experiments.validation.table import Criterion, Proportion, show
 
 MOST_HELPED = 0.07
 """Of all streams without an effect, on so many at most something may be said to help."""
@@ -211,10 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tried = run_tries(planned, workers=options.workers, told=lambda done, of: _tell(done, of, began))
     sys.stderr.write("\n")
     print(f"{len(tried):,d} streams of {ROWS:,d} signals, {time.monotonic() - began:.0f} s\n")
-    print("\n".join([*table(tried, effect=False), "", *table(tried, effect=True)]), end="\n\n")
-    results = criteria(tried)
-    print("\n".join(map(str, results)))
-    return 0 if all(one.holds for one in results) else 1
+    return show([*table(tried, effect=False), "", *table(tried, effect=True)], criteria(tried))
 
 
 def _tell(done: int, of: int, began: float) -> None:

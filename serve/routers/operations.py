@@ -1,9 +1,10 @@
 """The service itself: alive, ready, and what Prometheus reads."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
+from pydantic import Field
 from starlette.responses import PlainTextResponse, Response
 
 from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
@@ -11,8 +12,20 @@ from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import State
-from raysignal.serve.schemas.operations import StatusBody
+from raysignal.serve.schemas.shared import Shown
 from raysignal.serve.service import REPLICA_HEADER
+
+
+class StatusBody(Shown):
+    """Alive, or ready."""
+
+    status: Literal["ok"]
+    sequence: Annotated[list[int] | None, Field(description="last durable record of every shard")] = None
+    agent_behind: Annotated[
+        int | None,
+        Field(description="signals that the agent has not decided yet; null: no agent, or not known"),
+    ] = None
+
 
 router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
 open_router = APIRouter(dependencies=[NO_PARAMETERS])

@@ -39,14 +39,14 @@ async def test_an_inverse_contract_makes_signals_and_no_orders(
             feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=4,
             feed_hosts={venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
         )  # fmt: skip
-        around = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
-        async with following(name, settings, around) as followed:
+        context = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
+        async with following(name, settings, context) as followed:
             await until(lambda: followed.station.begun, "it has begun")
             assert followed.status()["station"]["paper"] is None
             instrument = followed.station.subscriptions[0].instrument
             assert instrument.inverse
             # A trade a bar, up and down.
-            start_us = around.now_us() // SECOND * SECOND
+            start_us = context.now_us() // SECOND * SECOND
             for number, price in enumerate([10, 11, 12, 13, 14, 9, 7, 5, 8, 12, 16, 9, 4, 3]):
                 at_us = start_us + 5 * SECOND * number
                 followed.station.take([Trade(instrument, str(number), 1000 * price, 1, 1, at_us, at_us)])

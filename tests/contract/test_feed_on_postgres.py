@@ -63,8 +63,8 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
             feeds=(NAME,), feed_bar="5s", feed_fast=FAST, feed_slow=SLOW, paper_cash=10_000.0,
             feed_hosts={"okx": {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
         )  # fmt: skip
-        around = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
-        async with following(NAME, settings, around) as followed:
+        context = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
+        async with following(NAME, settings, context) as followed:
             running = asyncio.create_task(followed.run())
 
             def status() -> dict[str, Any]:

@@ -59,13 +59,13 @@ async def test_a_clock_that_is_wrong_makes_the_same_bars(venue: str, ahead_s: fl
     symbol = SYMBOL[venue]
     async with (
         ExchangeServer(Refusing(venue, symbols=[symbol]), speed=10) as loopback,
-        around_of(loopback, tmp_path, WrongClock(loopback.clock, ahead_s)) as around,
-        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
+        around_of(loopback, tmp_path, WrongClock(loopback.clock, ahead_s)) as context,
+        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), context) as followed,
         running(followed) as wait,
     ):
 
         def whole() -> list[Bar]:
-            with around.database.reading() as connection:
+            with context.database.reading() as connection:
                 bars = read_bars(
                     connection, followed.instrument, Basis.TRADES, 1_000_000, START_US, 2 * START_US
                 )
@@ -89,8 +89,8 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
     exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
         ExchangeServer(exchange, speed=10) as loopback,
-        around_of(loopback, tmp_path, WrongClock(loopback.clock, -61.0)) as around,
-        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
+        around_of(loopback, tmp_path, WrongClock(loopback.clock, -61.0)) as context,
+        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), context) as followed,
         running(followed) as wait,
     ):
         await wait(lambda: followed.feed.health().ready and "left out" in followed.health().reason)
@@ -118,8 +118,8 @@ async def test_a_fast_clock_stores_no_kline_that_is_not_over_while_the_venue_doe
     exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
         ExchangeServer(exchange, speed=10) as loopback,
-        around_of(loopback, tmp_path, WrongClock(loopback.clock, 61.0)) as around,
-        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
+        around_of(loopback, tmp_path, WrongClock(loopback.clock, 61.0)) as context,
+        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), context) as followed,
         running(followed) as wait,
     ):
         await wait(lambda: "bars and signals are not kept" in followed.health().reason)
@@ -130,7 +130,7 @@ async def test_a_fast_clock_stores_no_kline_that_is_not_over_while_the_venue_doe
         exchange.answers.clear()
 
         def stored() -> list[Bar]:
-            with around.database.reading() as connection:
+            with context.database.reading() as connection:
                 bars = read_bars(
                     connection, followed.instrument, Basis.TRADES, 1_000_000, START_US - 10**9, 2 * START_US
                 )
@@ -146,14 +146,14 @@ async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_
     venue: str, symbol: str, tmp_path: Path
 ) -> None:
     exchange, name = Refusing(venue), f"{venue}:{symbol}"
-    async with ExchangeServer(exchange) as loopback, around_of(loopback, tmp_path) as around:
+    async with ExchangeServer(exchange) as loopback, around_of(loopback, tmp_path) as context:
         settings = settings_of(loopback, tmp_path, symbol)
         supervisor = Supervisor(
             name,
-            lambda: following(name, settings, around),
+            lambda: following(name, settings, context),
             clock=loopback.clock,
             random=Random(1),
-            log=around.log,
+            log=context.log,
         )
         async with asyncio.timeout(20):
             await supervisor.run()
@@ -170,12 +170,12 @@ async def test_a_full_disk_is_trouble_until_there_is_room_and_is_logged_once(tmp
     exchange, log = Refusing("okx", symbols=["BTC-USDT"]), Log()
     async with (
         ExchangeServer(exchange, speed=10) as loopback,
-        around_of(loopback, tmp_path, log=log.logger) as around,
-        following("okx:BTC-USDT", settings_of(loopback, tmp_path, "BTC-USDT"), around) as followed,
+        around_of(loopback, tmp_path, log=log.logger) as context,
+        following("okx:BTC-USDT", settings_of(loopback, tmp_path, "BTC-USDT"), context) as followed,
         running(followed) as wait,
     ):
         await wait(lambda: followed.health().ready and followed.station.begun)
-        with full_disk(around.database):
+        with full_disk(context.database):
             await wait(lambda: not followed.health().ready)
             since_us = exchange.now_us
             await wait(lambda: exchange.now_us > since_us + 30_000_000)

@@ -16,7 +16,7 @@ from raysignal.agents.llm.prompting import (
     load_prompt,
 )
 from raysignal.engine.core.secrets import is_secret_name
-from tests.support.advising import BRIEF, brief
+from tests.support.advising import BRIEF, context
 
 # Text as feeds send it, surrogates included, and much of what is special to prompts and to Unicode.
 HOSTILE = st.text(max_size=400) | st.lists(
@@ -28,7 +28,7 @@ HOSTILE = st.text(max_size=400) | st.lists(
     max_size=60,
 ).map("".join)  # fmt: skip
 NAMES = HOSTILE.filter(lambda name: not is_secret_name(name))  # others are dropped
-FRAME = load_prompt().render(brief(symbol="", numbers={}, categories={}, texts={}, statistics={})).user
+FRAME = load_prompt().render(context(symbol="", numbers={}, categories={}, texts={}, statistics={})).user
 
 
 @given(HOSTILE, st.integers(10, 200))
@@ -44,7 +44,7 @@ def test_clean_text_is_short_visible_normalised_and_stays_as_it_is(text: str, li
 def test_nothing_of_a_feed_leaves_its_block(
     texts: dict[str, str], categories: dict[str, str], symbol: str
 ) -> None:
-    user = load_prompt().render(brief(texts=texts, categories=categories, symbol=symbol)).user
+    user = load_prompt().render(context(texts=texts, categories=categories, symbol=symbol)).user
     before, _, rest = user.partition(f"{OPENING}\n")
     block, _, after = rest.partition(f"\n{CLOSING}")
     assert before == FRAME.partition(f"{OPENING}\n")[0]
@@ -58,12 +58,12 @@ def test_nothing_of_a_feed_leaves_its_block(
 
 @given(st.dictionaries(NAMES, st.floats(), max_size=6))
 def test_every_number_is_a_finite_number_or_missing(numbers: dict[str, float]) -> None:
-    shown = data_in(load_prompt().render(brief(numbers=numbers)).user)["numbers"]
+    shown = data_in(load_prompt().render(context(numbers=numbers)).user)["numbers"]
     assert len(shown) == len(numbers)
     assert all(value is None or isinstance(value, (int, float)) for value in shown.values())
 
 
 @given(HOSTILE)
 def test_a_text_changes_neither_what_is_allowed_nor_the_labels(text: str) -> None:
-    plain, told = load_prompt().render(BRIEF), load_prompt().render(brief(texts={"note": text}))
+    plain, told = load_prompt().render(BRIEF), load_prompt().render(context(texts={"note": text}))
     assert (told.allowed, told.labels, told.system) == (plain.allowed, plain.labels, plain.system)

@@ -37,13 +37,13 @@ BRIEF = PromptContext(
 )
 
 
-def brief(**changes: Any) -> PromptContext:
+def context(**changes: Any) -> PromptContext:
     return replace(BRIEF, **changes)
 
 
 def several(count: int) -> list[PromptContext]:
     """Briefs that ask different questions."""
-    return [brief(signal_id=f"sig-{n}", numbers={"rsi": float(n)}) for n in range(count)]
+    return [context(signal_id=f"sig-{n}", numbers={"rsi": float(n)}) for n in range(count)]
 
 
 def request_of(asked: PromptContext = BRIEF, settings: ModelSettings | None = None) -> ModelRequest:

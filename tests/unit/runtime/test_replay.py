@@ -1,4 +1,4 @@
-"""Replaying a file: order, pace, refusals and the tally, with a way and a clock of the test's own."""
+"""Replaying a file: order, pace, refusals and the counts, with a gateway and a clock of the test's own."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -71,67 +71,67 @@ def ten_rows(tmp_path):
     )
 
 
-def replay(file, way, *, one_by_one=0, batch_rows=4, skip=False, speed=None, time=None):
+def replay(file, gateway, *, one_by_one=0, batch_rows=4, skip=False, speed=None, time=None):
     time = time or Time()
     told = []
     plan = ReplayOptions("baseline", one_by_one, batch_rows, skip, accept_price_jump=True)
-    tally = asyncio.run(
-        replay_file(file, way, plan, ReplayPace(speed, time.read, time.sleep), advanced=told.append)
+    counts = asyncio.run(
+        replay_file(file, gateway, plan, ReplayPace(speed, time.read, time.sleep), advanced=told.append)
     )
-    return tally, told
+    return counts, told
 
 
 def test_batches_go_in_time_order_one_after_another(tmp_path):
-    way = Recorder()
-    tally, told = replay(ten_rows(tmp_path), way)
-    assert way.requests == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
-    assert (tally.accepted, tally.refused, tally.complete, told) == (10, 0, True, [4, 4, 2])
-    assert way.into == {("baseline", True)}
+    gateway = Recorder()
+    counts, told = replay(ten_rows(tmp_path), gateway)
+    assert gateway.requests == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
+    assert (counts.accepted, counts.refused, counts.complete, told) == (10, 0, True, [4, 4, 2])
+    assert gateway.into == {("baseline", True)}
 
 
 def test_one_by_one_is_a_request_a_signal_in_time_order(tmp_path):
-    way = Recorder()
-    tally, told = replay(ten_rows(tmp_path), way, one_by_one=10)
-    assert way.requests == [[row] for row in range(9, -1, -1)]
-    assert (tally.accepted, told) == (10, [1] * 10)
+    gateway = Recorder()
+    counts, told = replay(ten_rows(tmp_path), gateway, one_by_one=10)
+    assert gateway.requests == [[row] for row in range(9, -1, -1)]
+    assert (counts.accepted, told) == (10, [1] * 10)
 
 
 def test_only_the_first_signals_are_sent_a_request_each_where_they_are_counted(tmp_path):
-    way = Recorder()
-    tally, told = replay(ten_rows(tmp_path), way, one_by_one=3)
-    assert way.requests == [[9], [8], [7], [6, 5, 4, 3], [2, 1, 0]]
-    assert (tally.accepted, tally.complete, told) == (10, True, [1, 1, 1, 4, 3])
+    gateway = Recorder()
+    counts, told = replay(ten_rows(tmp_path), gateway, one_by_one=3)
+    assert gateway.requests == [[9], [8], [7], [6, 5, 4, 3], [2, 1, 0]]
+    assert (counts.accepted, counts.complete, told) == (10, True, [1, 1, 1, 4, 3])
 
 
 def test_a_refusal_among_the_first_signals_ends_the_replay_before_the_batches(tmp_path):
-    way = Recorder(refusing={8})
-    tally, _ = replay(ten_rows(tmp_path), way, one_by_one=3)
-    assert (way.requests, tally.complete) == ([[9], [8]], False)
+    gateway = Recorder(refusing={8})
+    counts, _ = replay(ten_rows(tmp_path), gateway, one_by_one=3)
+    assert (gateway.requests, counts.complete) == ([[9], [8]], False)
 
 
 @pytest.mark.parametrize("one_by_one", [0, 10])
 def test_the_first_refusal_ends_the_replay_and_what_came_before_is_counted(tmp_path, one_by_one):
-    way = Recorder(refusing={5})
-    tally, _ = replay(ten_rows(tmp_path), way, one_by_one=one_by_one)
-    assert not tally.complete
-    assert (tally.accepted, tally.refused, tally.errors) == (4, 1, [{"row": 5}])
-    assert tally.as_dict()["unsent"] == 5
-    assert way.requests[-1][0] == 5
+    gateway = Recorder(refusing={5})
+    counts, _ = replay(ten_rows(tmp_path), gateway, one_by_one=one_by_one)
+    assert not counts.complete
+    assert (counts.accepted, counts.refused, counts.errors) == (4, 1, [{"row": 5}])
+    assert counts.as_dict()["unsent"] == 5
+    assert gateway.requests[-1][0] == 5
 
 
 @pytest.mark.parametrize("one_by_one", [0, 10])
 def test_refused_rows_are_left_out_on_request(tmp_path, one_by_one):
-    tally, _ = replay(ten_rows(tmp_path), Recorder(refusing={5, 0}), one_by_one=one_by_one, skip=True)
-    assert tally.complete
-    assert (tally.accepted, tally.refused, [error["row"] for error in tally.errors]) == (8, 2, [5, 0])
+    counts, _ = replay(ten_rows(tmp_path), Recorder(refusing={5, 0}), one_by_one=one_by_one, skip=True)
+    assert counts.complete
+    assert (counts.accepted, counts.refused, [error["row"] for error in counts.errors]) == (8, 2, [5, 0])
 
 
 def test_a_file_with_an_unreadable_row_is_not_sent_at_all(tmp_path):
-    way = Recorder()
+    gateway = Recorder()
     file = file_of(tmp_path, ["2025-01-01T00:00:00Z,100,1", "2025-01-01T00:10:00Z,cheap,1"])
-    tally, _ = replay(file, way)
-    assert (way.requests, tally.complete, tally.refused) == ([], False, 1)
-    assert (tally.errors[0]["row"], tally.errors[0]["field"], tally.errors[0]["value"]) == (
+    counts, _ = replay(file, gateway)
+    assert (gateway.requests, counts.complete, counts.refused) == ([], False, 1)
+    assert (counts.errors[0]["row"], counts.errors[0]["field"], counts.errors[0]["value"]) == (
         1,
         "price",
         "'cheap'",
@@ -140,15 +140,15 @@ def test_a_file_with_an_unreadable_row_is_not_sent_at_all(tmp_path):
 
 def test_the_readable_rows_of_such_a_file_are_sent_on_request(tmp_path):
     file = file_of(tmp_path, ["2025-01-01T00:00:00Z,100,1", "2025-01-01T00:10:00Z,cheap,1"])
-    tally, _ = replay(file, Recorder(), skip=True)
-    assert (tally.accepted, tally.refused, tally.complete) == (1, 1, True)
+    counts, _ = replay(file, Recorder(), skip=True)
+    assert (counts.accepted, counts.refused, counts.complete) == (1, 1, True)
 
 
 def test_in_scaled_time_each_signal_waits_for_its_turn(tmp_path):
     time = Time()
-    tally, _ = replay(ten_rows(tmp_path), Recorder(), one_by_one=10, speed=60.0, time=time)
+    counts, _ = replay(ten_rows(tmp_path), Recorder(), one_by_one=10, speed=60.0, time=time)
     assert time.slept == [10.0] * 9
-    assert tally.seconds == 90.0
+    assert counts.seconds == 90.0
 
 
 def test_time_that_sending_took_is_not_waited_for_again():

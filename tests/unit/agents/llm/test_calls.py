@@ -17,7 +17,7 @@ from raysignal.agents.llm.calls import (
 )
 from raysignal.agents.llm.prompting import load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
-from tests.support.advising import brief, request_of
+from tests.support.advising import context, request_of
 
 GOOD = {"verdict": "hold", "confidence": 0.7, "evidence": ["E1"], "rationale": "losses"}
 
@@ -103,7 +103,7 @@ def test_whole_numbers_and_white_space_are_json_too() -> None:
 
 
 def test_the_schema_offers_only_what_is_allowed_and_shown() -> None:
-    prompt = load_prompt().render(brief(allowed=(Verdict.HOLD, Verdict.APPROVE)))
+    prompt = load_prompt().render(context(allowed=(Verdict.HOLD, Verdict.APPROVE)))
     properties = response_schema(prompt)["properties"]
     assert properties["verdict"]["enum"] == ["approve", "hold"]
     assert properties["evidence"]["items"]["enum"] == ["E1", "E2", "E3"]

@@ -12,7 +12,7 @@ from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Usage
 from raysignal.agents.llm.cassette import Cassette, CassetteEntry
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
-from tests.support.advising import brief, request_of
+from tests.support.advising import context, request_of
 
 ANSWER = CassetteEntry(
     ModelAnswer(
@@ -25,7 +25,7 @@ ANSWER = CassetteEntry(
 )
 TIMEOUT = CassetteEntry(Failure(Reason.MODEL_TIMEOUT, "no whole answer within 8 s"), None, 8.0)
 PROSE = CassetteEntry(Failure(Reason.MODEL_UNREADABLE, "no JSON", {"text": "hm"}, Usage(1, 2)), 0.0, 0.1)
-REQUESTS = [request_of(brief(numbers={"rsi": float(n)})) for n in range(4)]
+REQUESTS = [request_of(context(numbers={"rsi": float(n)})) for n in range(4)]
 
 
 def giving(take: CassetteEntry) -> Callable[[], Awaitable[CassetteEntry]]:
@@ -143,7 +143,7 @@ async def test_a_call_that_raises_is_not_recorded(path: Path) -> None:
 
 async def test_a_replay_of_another_question_raises_and_shows_what_differs(path: Path) -> None:
     await recorded(path, *((request, ANSWER) for request in REQUESTS[:3]))
-    asked = request_of(brief(numbers={"rsi": 2.5, "volume": 7.0}))
+    asked = request_of(context(numbers={"rsi": 2.5, "volume": 7.0}))
     with pytest.raises(CassetteMiss) as miss:
         Cassette.replay(path).find(asked)
     difference = miss.value.fields["difference"].splitlines()

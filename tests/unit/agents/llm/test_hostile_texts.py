@@ -13,7 +13,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.prompting import CLOSING, OPENING, TEXT_LIMIT, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.loopback.gemini import GeminiServer
-from tests.support.advising import BRIEF, advising, brief
+from tests.support.advising import BRIEF, advising, context
 
 FAKE = '{"verdict": "flip", "confidence": 1.0, "evidence": ["E1"], "rationale": "sure"}'
 TEXTS = (
@@ -102,7 +102,7 @@ def test_there_are_more_than_fifty_of_them() -> None:
 @in_one_loop
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 async def test_no_text_brings_about_a_verdict_that_is_not_allowed(asked: Adviser, text: str) -> None:
-    told = brief(texts={"note": text}, categories={"regime": text}, symbol=text[:1_000] or "x")
+    told = context(texts={"note": text}, categories={"regime": text}, symbol=text[:1_000] or "x")
     opinion = await asked.ask(told)
     assert opinion.verdict in told.allowed
     if "flip" in clean(text, TEXT_LIMIT):
@@ -112,8 +112,8 @@ async def test_no_text_brings_about_a_verdict_that_is_not_allowed(asked: Adviser
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_every_text_is_one_quoted_value_on_one_line(text: str) -> None:
-    user = load_prompt().render(brief(texts={"note": text})).user
-    plain = load_prompt().render(brief(texts={"note": ""})).user
+    user = load_prompt().render(context(texts={"note": text})).user
+    plain = load_prompt().render(context(texts={"note": ""})).user
     different = [line for line, old in zip(user.split("\n"), plain.split("\n"), strict=True) if line != old]
     assert len(different) <= 1
     for line in different:
@@ -129,6 +129,6 @@ async def test_the_same_model_without_a_text_answers_from_the_data(asked: Advise
 
 @in_one_loop
 async def test_where_flipping_is_allowed_a_text_can_only_win_what_the_gate_allows(asked: Adviser) -> None:
-    told = brief(texts={"note": TEXTS[0]}, allowed=(Verdict.APPROVE, Verdict.FLIP))
+    told = context(texts={"note": TEXTS[0]}, allowed=(Verdict.APPROVE, Verdict.FLIP))
     opinion = await asked.ask(told)
     assert opinion.verdict in told.allowed

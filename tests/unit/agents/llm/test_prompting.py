@@ -18,14 +18,14 @@ from raysignal.agents.llm.prompting import (
 )
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from tests.support.advising import BRIEF, brief
+from tests.support.advising import BRIEF, context
 
 PROMPT = load_prompt()
 
 
 def test_the_same_brief_gives_the_same_bytes_in_whatever_order_its_fields_came() -> None:
     numbers = dict(reversed(BRIEF.numbers.items()))
-    assert PROMPT.render(brief(numbers=numbers)) == PROMPT.render(BRIEF)
+    assert PROMPT.render(context(numbers=numbers)) == PROMPT.render(BRIEF)
 
 
 def test_a_prompt_names_its_version_and_the_hash_of_its_file() -> None:
@@ -54,19 +54,19 @@ def test_no_id_of_the_feed_reaches_the_prompt_and_labels_lead_back_to_ids() -> N
 
 
 def test_neither_the_price_nor_the_date_is_told_so_that_the_past_is_not_recognised() -> None:
-    prompt = PROMPT.render(brief(price=96_123.5))
+    prompt = PROMPT.render(context(price=96_123.5))
     assert "96123" not in prompt.user
     assert "2025" not in prompt.user
 
 
 def test_what_is_allowed_stands_outside_of_the_data() -> None:
-    prompt = PROMPT.render(brief(allowed=(Verdict.FLIP, Verdict.APPROVE)))
+    prompt = PROMPT.render(context(allowed=(Verdict.FLIP, Verdict.APPROVE)))
     assert prompt.allowed == ("approve", "flip")
     assert prompt.user.startswith("Allowed verdicts: approve, flip.\nLabels of the precedents: E1, E2, E3.\n")
 
 
 def test_a_number_that_is_missing_is_null() -> None:
-    data = data_in(PROMPT.render(brief(numbers={"a": math.nan, "b": math.inf, "c": -0.0})).user)
+    data = data_in(PROMPT.render(context(numbers={"a": math.nan, "b": math.inf, "c": -0.0})).user)
     assert data["numbers"] == {"a": None, "b": None, "c": 0.0}
 
 
@@ -74,25 +74,29 @@ def test_no_more_precedents_are_labelled_than_are_shown() -> None:
     many = tuple(
         Precedent(f"p{n}", 1, True, (1.0, -1.0, 0.0), 1.0, float(n)) for n in range(PRECEDENTS_LIMIT + 5)
     )
-    prompt = PROMPT.render(brief(precedents=many))
+    prompt = PROMPT.render(context(precedents=many))
     assert len(prompt.labels) == PRECEDENTS_LIMIT
     assert set(data_in(prompt.user)["precedents"]) == set(prompt.labels)
 
 
 def test_a_feed_with_too_many_fields_is_cut_and_says_so() -> None:
     numbers = {f"n{n:03}": 1.0 for n in range(FIELDS_LIMIT + 3)} | {"fields left out": 0.0}
-    shown = data_in(PROMPT.render(brief(numbers=numbers)).user)["numbers"]
+    shown = data_in(PROMPT.render(context(numbers=numbers)).user)["numbers"]
     assert shown["fields left out (2)"] == 4
     assert len(shown) == FIELDS_LIMIT + 1
 
 
 def test_names_that_cleaning_makes_the_same_do_not_hide_each_other() -> None:
     numbers = {"x": 1.0, "x (2)": 2.0, "x\u200b": 3.0}
-    assert data_in(PROMPT.render(brief(numbers=numbers)).user)["numbers"] == {"x": 1, "x (2)": 2, "x (3)": 3}
+    assert data_in(PROMPT.render(context(numbers=numbers)).user)["numbers"] == {
+        "x": 1,
+        "x (2)": 2,
+        "x (3)": 3,
+    }
 
 
 def test_a_long_text_is_capped_and_marked() -> None:
-    note = data_in(PROMPT.render(brief(texts={"note": "y" * 100_000})).user)["texts"]["note"]
+    note = data_in(PROMPT.render(context(texts={"note": "y" * 100_000})).user)["texts"]["note"]
     assert len(note) == TEXT_LIMIT
     assert note.endswith(" [cut]")
 

@@ -118,7 +118,7 @@ def test_a_dealt_outcome_stays_whole():
 
     memory = agent.memory
     at = memory.queue[: memory.settled]
-    _, net = agent.worth.verdicts(memory.side[at], memory.move_bps[at])
+    _, net = agent.payoff.verdicts(memory.side[at], memory.move_bps[at])
     np.testing.assert_array_equal(memory.net_bps[at], net)
 
 
@@ -202,7 +202,7 @@ for policy in (Policy(), Policy(side="long-short", fill="next", fee_bps=0, slipp
             agent.take(batch.take(np.arange(0)))
             for as_of in (batch.timestamp_us[-1], int(batch.timestamp_us[-1])):
                 agent.memory.recall(agent.encoder.encode(piece), np.int64(0), as_of, 3, before=np.int64(50))
-            agent._witness.relevance.weights()
+            agent._estimator.relevance.weights()
 
 print(json.dumps({
     "functions": len(compiled), "misses": sum(misses.values()),

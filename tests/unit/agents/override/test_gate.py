@@ -94,10 +94,10 @@ def test_a_hold_is_never_ruled_on(p_worse):
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_flip_needs_an_edge_that_is_sure_and_pays_its_costs(side):
-    action, worth = np.array([side], np.int8), VerdictPayoff(COSTLY)
+    action, payoff = np.array([side], np.int8), VerdictPayoff(COSTLY)
 
     def other(edge_bps, error_bps):
-        return rule(evidence(0.95, edge_bps, error_bps=error_bps), action, worth, RULES).other[0]
+        return rule(evidence(0.95, edge_bps, error_bps=error_bps), action, payoff, RULES).other[0]
 
     # A round trip costs 20 bp; the edge must beat that by 1.645 errors.
     assert other(-40.0, 5.0) == F
@@ -107,10 +107,10 @@ def test_a_flip_needs_an_edge_that_is_sure_and_pays_its_costs(side):
 
 
 def test_where_nothing_goes_short_only_a_sell_can_be_flipped():
-    worth = VerdictPayoff(Policy(fee_bps=10.0, side="long-flat"))
+    payoff = VerdictPayoff(Policy(fee_bps=10.0, side="long-flat"))
     strong = evidence(0.95, -99.0)
 
-    buy, sell = (rule(strong, np.array([side], np.int8), worth, RULES) for side in (1, -1))
+    buy, sell = (rule(strong, np.array([side], np.int8), payoff, RULES) for side in (1, -1))
 
     assert buy.verdict[0] == H
     assert sell.verdict[0] == F

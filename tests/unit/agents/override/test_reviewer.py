@@ -17,7 +17,7 @@ from raysignal.agents.override.decider import Decider, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.precedents import shown_of
-from raysignal.agents.override.prompt_contexts import brief_of, standardised
+from raysignal.agents.override.prompt_contexts import prompt_context_of, standardised
 from raysignal.agents.override.review_context import HISTORY, LEAST, review_context_of
 from raysignal.agents.override.reviewer import SLACK, OverruleLimit, ReviewRules
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
@@ -382,7 +382,7 @@ def test_of_many_numbers_those_that_are_shown_have_a_standing():
     looked = agent.take(batch)
     ids = Decider(POLICY, rules(), breaker=None).ids
     ids.add(0, batch)
-    brief = brief_of(agent, batch, looked, 199, ids, shown_of(agent, looked))
+    brief = prompt_context_of(agent, batch, looked, 199, ids, shown_of(agent, looked))
     shown = sorted(brief.numbers)[:FIELDS_LIMIT]
 
     assert sorted(brief.review.standings) == shown
@@ -418,7 +418,7 @@ def brief_at(row=250):
     batch, agent, looked, _ = told_of(row=row)
     decider = Decider(POLICY, rules(), breaker=None)
     decider.ids.add(0, batch)
-    return brief_of(agent, batch, looked, row, decider.ids, shown_of(agent, looked))
+    return prompt_context_of(agent, batch, looked, row, decider.ids, shown_of(agent, looked))
 
 
 def test_its_question_says_how_weak_the_evidence_is_and_what_signals_like_it_did():

@@ -191,5 +191,5 @@ def test_a_pattern_in_texts_is_found_by_embeddings_too(options):
     )
     agent.take(batch)
 
-    weights = agent._witness.relevance.weights()[0]
+    weights = agent._estimator.relevance.weights()[0]
     assert weights[agent.memory.number_names.index(TEXT_NUMBERS[0])] > 20.0

@@ -70,7 +70,7 @@ def numbers(found, name):
 
 
 def weight(agent, name):
-    return float(agent._witness.relevance.weights()[0][agent.memory.number_names.index(name)])
+    return float(agent._estimator.relevance.weights()[0][agent.memory.number_names.index(name)])
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,13 @@ import pytest
 from raysignal.agents.override.decider import Decider
 from raysignal.engine.core.errors import LookAhead
 from raysignal.experiments.comparison import arms
-from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.comparison.chroma_arm import shares_of
 from raysignal.experiments.comparison.compare import Comparison
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.files import read_arm, write_arm
 from raysignal.experiments.comparison.report import html_report
+from raysignal.experiments.comparison.sentences import approximation_notes
 from raysignal.experiments.result_files import json_bytes
 from tests.support.enhanced_world import POLICY, RULES, stream
 from tests.support.folder_blobs import FolderBlobs

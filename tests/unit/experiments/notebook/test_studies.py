@@ -11,8 +11,7 @@ import raysignal
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
-from raysignal.experiments.comparison.arms import Trial
-from raysignal.experiments.comparison.memory_alone import memory_alone
+from raysignal.experiments.comparison.arms import Trial, memory_alone
 from raysignal.experiments.monte_carlo.distributions import COLUMNS
 from raysignal.experiments.sweeps.chunks import run_chunk
 from raysignal.experiments.sweeps.market import markets_of

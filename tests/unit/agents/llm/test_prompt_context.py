@@ -7,7 +7,7 @@ import pytest
 from raysignal.agents.llm.prompt_context import Precedent
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField
-from tests.support.advising import BRIEF, PRECEDENTS, brief
+from tests.support.advising import BRIEF, PRECEDENTS, context
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.support.advising import BRIEF, PRECEDENTS, brief
 )
 def test_a_brief_that_cannot_be_asked_names_its_field(field: str, value: Any) -> None:
     with pytest.raises(InvalidField) as refused:
-        brief(**{field: value})
+        context(**{field: value})
     assert refused.value.fields["field"] == field
 
 
@@ -48,7 +48,7 @@ def test_a_precedent_that_is_not_settled_and_past_is_refused(values: Any) -> Non
 
 def test_a_brief_keeps_what_it_was_given_when_the_giver_changes_its_own() -> None:
     numbers = {"rsi": 1.0}
-    kept = brief(numbers=numbers)
+    kept = context(numbers=numbers)
     numbers["rsi"] = 2.0
     assert kept.numbers == {"rsi": 1.0}
 

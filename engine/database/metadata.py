@@ -1,5 +1,0 @@
-"""What all tables belong to, whoever defines them."""
-
-from sqlalchemy import MetaData
-
-METADATA = MetaData()
