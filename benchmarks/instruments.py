@@ -48,6 +48,7 @@ INSTRUMENTS, THROUGH_REDIS = 200, 20
 WARM_UP_S, MEASURED_S = 15.0, 30.0
 TRADES = 20_000
 VENUE = "bybit-linear"
+_MOST_TURNS = 20
 START_US = 1_700_000_000_000_000
 _PSS = re.compile(r"^Pss:\s+(\d+) kB$", re.MULTILINE)
 
@@ -213,7 +214,7 @@ async def deciding(file: Path, url: str, hosts: Hosts, folder: Path) -> AsyncIte
     }
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "raysignal.cli", "pipeline", "run", str(file), "--bus", url, "--stage", "decide",
-        env=environment, stderr=subprocess.DEVNULL,
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
         yield
@@ -243,7 +244,10 @@ async def over_redis_ms(count: int, url: str) -> list[float]:
             ) as market,
         ):
             running = asyncio.ensure_future(market.run())
-            await _wait(running, WARM_UP_S)
+            for _ in range(_MOST_TURNS):  # until the other end, which starts beside, has caught up
+                await _wait(running, WARM_UP_S)
+                if log.ms:
+                    break
             first = len(log.ms)
             await _wait(running, MEASURED_S)
             running.cancel()

@@ -21,7 +21,8 @@ def _node_of(number: int) -> NodeAffinitySchedulingStrategy:
 
     Ray's `SPREAD` counts on each node by itself, and sends actors that ask for no resources to a node by chance first.
     """
-    nodes = sorted(node["NodeID"] for node in ray.nodes() if node["Alive"])  # type: ignore[no-untyped-call]
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = sorted(node["NodeID"] for node in every if node["Alive"])
     return NodeAffinitySchedulingStrategy(nodes[number % len(nodes)], soft=True)
 
 

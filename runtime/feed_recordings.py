@@ -11,6 +11,7 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.market_events import BookChange, Channel, Event, Instrument
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.trading_thread import TradingThread
@@ -87,6 +88,9 @@ async def record_instrument(
         clock: of the venue.
         limits: of each venue, shared by its instruments.
         stack: closes the files.
+
+    Raises:
+        InvalidField: the venue has none of these channels of it.
     """
     venue_name, _, symbol = name.partition(":")
     venue = venue_named(venue_name)
@@ -97,7 +101,10 @@ async def record_instrument(
     try:
         (instrument,) = await instruments_of(venue, [symbol], rest)
         subscription = Subscription(instrument, channels)
-        for number, opening in enumerate(venue.openings([subscription])):
+        openings = venue.openings([subscription])
+        if not openings:
+            raise InvalidField("channels", ", ".join(channels), f"some that {venue.name} has of {symbol}")
+        for number, opening in enumerate(openings):
             about = RecordingHeader(venue.name, number, opening.subscriptions)
             recorder = Recorder(
                 folder, f"{venue.name}-{symbol.lower()}-{number}", observed=observed, about=about

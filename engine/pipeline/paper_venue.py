@@ -235,6 +235,8 @@ class PaperVenue:
     def restart(self, at_us: int) -> Sequence[OrderEnded]:
         """The exchanges begin again with what their accounts hold; orders that were under way are cancelled."""
         ended = []
+        self._next.clear()  # a process that begins has not heard of it
+        self.funding_us = NEVER_US
         for account in self._accounts.values():
             ended += [_ended(order, at_us, "cancelled", "restarted") for order in account.open.values()]
             account.open.clear()

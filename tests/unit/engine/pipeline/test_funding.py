@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.core.events import FundingPayment, OrderFill, PlannedOrder
+from raysignal.engine.core.events import FundingPayment, OrderFill, PathRestarted, PlannedOrder
 from raysignal.engine.core.market_events import ContractState, Instrument, Trade
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.paper_state import PaperRecords, PaperState
@@ -94,6 +94,18 @@ def test_who_holds_nothing_or_does_not_know_the_rate_pays_nothing() -> None:
     world.trade(1, 500, DUE_US + 10)
     world.driver.market(state(2 * DUE_US + 1, rate=None, next_us=3 * DUE_US), None)
     assert world.paid() == []
+
+
+def test_funding_that_falls_due_while_no_process_runs_is_not_paid_also_where_its_session_is_played() -> None:
+    world = World()
+    world.trade(1, 500, 10)
+    world.driver.market(state(20), None)
+    world.driver.take(PathRestarted(at_us=30, symbol=""))
+    world.driver.market(Trade(SWAP, "1", 1_000, 1, 1, DUE_US + 1, DUE_US + 1), None)
+    assert world.paid() == []
+    world.driver.market(state(DUE_US + 5, next_us=2 * DUE_US), None)
+    world.driver.market(state(2 * DUE_US + 5, next_us=3 * DUE_US), None)
+    assert [each.at_us for each in world.paid()] == [2 * DUE_US]
 
 
 def test_profit_of_a_trade_is_after_its_funding() -> None:
