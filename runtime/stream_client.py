@@ -12,6 +12,7 @@ import base64
 import json
 import random
 import time
+import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
@@ -77,7 +78,8 @@ class Stream:
                     while True:
                         frame = await asyncio.wait_for(socket.recv(), _SILENT_S)
                         alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
-                        for line in str(frame).split("\n"):
+                        text = frame if isinstance(frame, str) else zlib.decompress(frame).decode()
+                        for line in text.split("\n"):
                             if (message := self._taken(json.loads(line))) is not None:
                                 yield message
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
@@ -107,7 +109,7 @@ class Stream:
             asked["since"] = json.dumps(self.position)
         if self.epoch is not None:
             asked["epoch"] = self.epoch
-        return urlencode(asked | {"lines": "true"})
+        return urlencode(asked | {"lines": "true", "deflate": "true"})
 
     def _protocols(self) -> Any:
         if self._key is None:

@@ -37,6 +37,7 @@ class StreamMessage(NamedTuple):
         kind: its `type`.
         symbol, portfolio: what it is about; None: of no one.
         text: the message itself, JSON.
+        deflated: the text, compressed by zlib, where it is sent so.
     """
 
     sequence: int | None
@@ -45,6 +46,7 @@ class StreamMessage(NamedTuple):
     symbol: str | None
     portfolio: str | None
     text: str
+    deflated: bytes | None = None
 
     @classmethod
     def of_text(cls, text: str) -> "StreamMessage":

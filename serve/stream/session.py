@@ -198,7 +198,8 @@ class StreamSession:
         if at == len(page.chunks) or sequence >= page.chunks[at].first:
             return None
         chunk = page.chunks[at]
-        return StreamMessage(chunk.last, 0, LINES, None, None, chunk.text)
+        deflated = chunk.deflated if self.subscription.deflate else None
+        return StreamMessage(chunk.last, 0, LINES, None, None, chunk.text, deflated)
 
     def _skip(self, shard: Shard, begins: int) -> None:
         """Go on with the first row that the store still has, and say so."""
