@@ -15,13 +15,16 @@ import time
 import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
+from raysignal.engine.core.errors import InvalidField, shorten
 from raysignal.runtime.service_client import ServiceError
 
 _SILENT_S = 45.0
 """Without a heartbeat for so long, the connection is taken for broken."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+_PLACED = frozenset({"subscribed", "resumed", "too_old", "other_epoch"})
+"""Types of messages that say behind which sequence it goes on."""
 _FINAL = frozenset({4400, 4401, 4429})
 """Codes of a socket that was closed for what this client did."""
 _REFUSED = frozenset({401, 403, 404, 422})
@@ -60,13 +63,16 @@ class Stream:
         self.epoch = epoch
         self._key = key
         self._patience_s = patience_s
-        self._address = f"ws{url.rstrip('/').removeprefix('http')}/ws/signals"
-        self._names = {"types": types, "symbols": symbols, "portfolios": portfolios}
+        self._address = _socket_address(url)
+        self._names = {
+            name: [given] if isinstance(given, str) else given
+            for name, given in (("types", types), ("symbols", symbols), ("portfolios", portfolios))
+        }
 
     async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
         """The messages, without an end; raises `ServiceError` where the service does not answer, or not to this."""
         from websockets.asyncio.client import connect  # noqa: PLC0415 - whoever does not listen needs none of it
-        from websockets.exceptions import ConnectionClosed, InvalidHandshake  # noqa: PLC0415
+        from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI  # noqa: PLC0415
 
         alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
         while True:
@@ -78,10 +84,12 @@ class Stream:
                     while True:
                         frame = await asyncio.wait_for(socket.recv(), _SILENT_S)
                         alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
-                        text = frame if isinstance(frame, str) else zlib.decompress(frame).decode()
-                        for line in text.split("\n"):
-                            if (message := self._taken(json.loads(line))) is not None:
+                        for line in _text(frame).split("\n"):
+                            if (message := self._taken(self._read(line))) is not None:
                                 yield message
+                                alive_s = time.monotonic()  # what its reader took is not the service's
+            except InvalidURI as error:  # of a redirect
+                raise ServiceError(f"{self._address} leads elsewhere: {error}") from None
             except (ConnectionClosed, InvalidHandshake, OSError, TimeoutError) as error:
                 if (refusal := _refusal(error)) is not None:
                     raise ServiceError(f"{self._address}: {refusal}") from None
@@ -119,6 +127,26 @@ class Stream:
             "raysignal.key." + base64.urlsafe_b64encode(self._key.encode()).decode().rstrip("="),
         ]
 
+    def _read(self, line: str) -> dict[str, Any]:
+        """The message of a line."""
+        try:
+            message = json.loads(line)
+            about_row = "epoch" not in message
+            numbers = [message["sequence"]] if about_row else [message["sequence"], message.get("since")]
+            fits = (
+                isinstance(message, dict) and isinstance(message["type"], str)
+                and all(each is None or isinstance(each, int | dict) for each in numbers)
+                and (not about_row or (isinstance(numbers[0], int) and isinstance(message["shard"], int | str)))
+                and (message["type"] not in _PLACED or numbers[1] is not None)
+            )  # fmt: skip
+        except (ValueError, TypeError, KeyError, RecursionError):
+            fits = False
+        if not fits:
+            raise ServiceError(
+                f"{self._address} sends {shorten(line)}; expected messages of a stream: is it another program?"
+            )
+        return dict(message)
+
     def _taken(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """The message, unless it came before; `position` moves on."""
         sequence: Any = message.get("sequence")
@@ -130,7 +158,7 @@ class Stream:
                 self.position = _shown({**known, shard: sequence})
             return message
         self.epoch = message["epoch"] or self.epoch
-        if message["type"] in {"subscribed", "resumed", "too_old", "other_epoch"}:
+        if message["type"] in _PLACED:
             self.position = message["since"]
         elif sequence is not None:
             # It may tell of less than has come meanwhile.
@@ -141,6 +169,14 @@ class Stream:
         return message
 
 
+def _text(frame: str | bytes) -> str:
+    """Lines of messages; none of a frame that has something else."""
+    try:
+        return frame if isinstance(frame, str) else zlib.decompress(frame).decode()
+    except (zlib.error, ValueError):
+        return ""
+
+
 def _by_shard(position: Any) -> dict[str, int]:
     """A sequence is of the shard 0, where there is no other."""
     return {"0": position} if isinstance(position, int) else dict(position or {})
@@ -148,6 +184,17 @@ def _by_shard(position: Any) -> dict[str, int]:
 
 def _shown(by_shard: dict[str, int]) -> int | dict[str, int]:
     return by_shard["0"] if by_shard.keys() == {"0"} else by_shard
+
+
+def _socket_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        raise InvalidField("url", url, "the address of a service, such as http://127.0.0.1:8000")
+    return f"ws{url.rstrip('/').removeprefix('http')}/ws/signals"
 
 
 def _refusal(error: Any) -> str | None:

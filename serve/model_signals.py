@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from raysignal.agents.inference.bar_database import BarDatabase
 from raysignal.agents.inference.indicators import USUAL, check_value, full_name, indicator_named
-from raysignal.agents.inference.signals import NOT_GIVEN, generated_signal, is_generated, numbers_of
+from raysignal.agents.inference.signals import (
+    NOT_GIVEN,
+    REQUEST_FIELDS,
+    generated_signal,
+    is_generated,
+    numbers_of,
+)
 from raysignal.agents.inference.values import ModelSignal, SignalRequest
 from raysignal.engine.core.errors import (
     IdentityConflict,
@@ -39,7 +45,6 @@ if TYPE_CHECKING:
 
 OF_BARS = frozenset({"open", "high", "low", "close", "volume"})
 """Names that are no indicators and may be given all the same: of the bar that the price closed."""
-_FIELDS = ("symbol", "close_price", "timestamp", "signal_id", "episode_start", "bar")
 _PRICE = f"a number from {MIN_PRICE:g} to {MAX_PRICE:g}"
 _NUMBER = "a finite number, the value of an indicator"
 _INFO_KEPT_S = 1.0
@@ -95,7 +100,7 @@ def read_asked(
     if not (episode_start is None or isinstance(episode_start, bool)):
         raise InvalidField("episode_start", episode_start, "true or false")
     given = {} if from_bars else _numbers(body)
-    if from_bars and (unknown := sorted(body.keys() - set(_FIELDS) | body.keys() & {"close_price"})):
+    if from_bars and (unknown := sorted(body.keys() - set(REQUEST_FIELDS) | body.keys() & {"close_price"})):
         name = unknown[0]
         expected = (
             "nothing but symbol, timestamp, signal_id, episode_start and bar: the rest comes from stored bars"
@@ -113,7 +118,7 @@ def _numbers(body: Mapping[str, Any]) -> dict[str, float]:
     """The indicators of a body; one that is null is not given."""
     numbers: dict[str, float] = {}
     for name, value in body.items():
-        if name in _FIELDS or value is None or is_secret_name(name):
+        if name in REQUEST_FIELDS or value is None or is_secret_name(name):
             continue
         kept_as = check_feature_name(name, None)
         if kept_as in NOT_GIVEN:

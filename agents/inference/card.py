@@ -6,18 +6,26 @@ which action, how long a symbol may be without a bar until the model forgets. Se
 
 import hashlib
 import json
+import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from raysignal.engine.core.errors import InvalidField, ModelRefused, SettingsError, shorten
+from raysignal.agents.inference.indicators import full_name, indicator_named
+from raysignal.agents.inference.signals import NOT_GIVEN, REQUEST_FIELDS
+from raysignal.engine.core.errors import InvalidField, ModelRefused, SettingsError, StoreUnavailable, shorten
 from raysignal.engine.core.instants import check_interval, parse_bar, parse_instant, parse_length
+from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.journal.addresses import split_store
 from raysignal.engine.journal.blobs import BlobStore, DiskBlobs
 from raysignal.engine.journal.bucket import S3Client
 from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.strategies.features import FEATURES, CandleFeature
 
 CARD, GRAPH = "card.json", "model.onnx"
 MOST_BYTES = 256 * 1024 * 1024
@@ -70,6 +78,21 @@ class ModelCard(_Part):
     max_age: str | None = Field(
         default=None, description="how old a feature may be when a signal is wanted; none: twice the bar"
     )
+
+    @field_validator("features")
+    @classmethod
+    def _that_can_be_given(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        kept: dict[str, str] = {}
+        for name in names:
+            if name in REQUEST_FIELDS or name in NOT_GIVEN or is_secret_name(name):
+                raise ValueError(
+                    f"{name!r} is no number of a request; expected another name (a price is close)"
+                )
+            if "(" in name and name.partition("(")[0] in FEATURES and indicator_named(name) is None:
+                _said(CandleFeature.parse, name)
+            if (other := kept.setdefault(full_name(name), name)) != name:
+                raise ValueError(f"{other!r} and {name!r} are one indicator; expected each once")
+        return names
 
     @field_validator("training_window")
     @classmethod
@@ -159,11 +182,27 @@ class ModelFiles:
             StoreUnavailable: the folder or the bucket cannot be read now.
         """
         if "://" not in location:
-            return cls.of(location, DiskBlobs(Path(location)), "")
+            return cls._of_folder(location, Path(location))
         try:
-            return cls.of(location, open_stores(location, client=client).blobs, "")
+            place = split_store(location)
         except SettingsError as error:
             raise ModelRefused(location, "expected a folder, file:///folder or s3://bucket/prefix") from error
+        if place.scheme == "file":
+            return cls._of_folder(location, Path(unquote(place.path)))
+        return cls.of(location, open_stores(location, client=client).blobs, "")
+
+    @classmethod
+    def _of_folder(cls, location: str, folder: Path) -> Self:
+        """Of a folder of this machine: what does not lie there will not do so at the next try."""
+        try:
+            if folder.is_file():
+                raise ModelRefused(location, f"it is a file; expected the folder that has {CARD} and {GRAPH}")
+            for name in (CARD, GRAPH):
+                if os.path.lexists(folder / name) and not (folder / name).is_file():
+                    raise ModelRefused(location, f"{name} is no file; expected one, or a link to one")
+            return cls.of(location, DiskBlobs(folder), "")
+        except (OSError, StoreUnavailable) as error:
+            raise ModelRefused(location, f"it cannot be read: {error}") from error
 
     @classmethod
     def of(cls, location: str, blobs: BlobStore, prefix: str) -> Self:
@@ -186,7 +225,7 @@ def read_card(location: str, text: bytes) -> ModelCard:
         ModelRefused: each field that cannot be, with its value and what was expected.
     """
     try:
-        said = json.loads(text)
+        said = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise ModelRefused(location, f"{CARD} is no JSON: {error}") from error
     if not isinstance(said, dict):
@@ -194,15 +233,39 @@ def read_card(location: str, text: bytes) -> ModelCard:
     try:
         return ModelCard(**said)
     except ValidationError as error:
-        sentences = "; ".join(_sentence(each) for each in error.errors())
+        sentences = "; ".join(map(_sentence, _told_of(error.errors())))
         raise ModelRefused(location, f"{CARD}: {sentences}") from error
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in values if names.count(name) > 1)
+        raise ValueError(f"{shorten(twice)} stands there more than once; expected each key once")
+    return values
+
+
+_KINDS_OF_NORMALISER = ("literal['graph']", "tuple[Scaling, ...]")
+
+
+def _told_of(errors: Sequence[Any]) -> list[Any]:
+    """Of a normaliser, what is wrong with it as the kind that it is: the other kind refuses it as well."""
+    return [
+        each
+        for each in errors
+        if _KINDS_OF_NORMALISER[0] not in each["loc"] or not isinstance(each["input"], list)
+        if _KINDS_OF_NORMALISER[1] not in each["loc"][-1:] or isinstance(each["input"], list)
+    ]
+
+
 def _sentence(error: Any) -> str:
-    place = ".".join(str(each) for each in error["loc"]) or CARD
-    known = ModelCard.model_fields
-    if error["type"] == "missing" and place in known:
-        return f"{place} is not there; expected one: {known[place].description}"
+    parts = [str(each) for each in error["loc"] if each not in _KINDS_OF_NORMALISER]
+    place = ".".join(parts) or CARD
+    known = (Scaling if parts[:1] == ["normaliser"] else ModelCard).model_fields
+    if error["type"] == "missing":
+        described = known[parts[-1]].description if parts[-1] in known else None
+        return f"{place} is not there; expected {f'one: {described}' if described else 'a value'}"
     if error["type"] == "extra_forbidden":
         return f"{place} is unknown; expected none but {', '.join(known)}"
     said = re.sub("^(Value error, |Input )", "", str(error["msg"])).replace("should be", "expected", 1)
@@ -217,10 +280,14 @@ def _said(read: Any, text: str) -> Any:
         raise ValueError(f"expected {error.fields['expected']}") from None
 
 
+def _missing(name: str) -> str:
+    return f"{name} is not there; expected it beside the other of {CARD}, {GRAPH}"
+
+
 def _read(location: str, blobs: BlobStore, name: str, shown: str, most: int) -> bytes:
     size = blobs.size(name)
     if size is None:
-        raise ModelRefused(location, f"{shown} is not there; expected it beside the other of {CARD}, {GRAPH}")
+        raise ModelRefused(location, _missing(shown))
     if size > most:
         raise ModelRefused(location, f"{shown} has {size} bytes; expected at most {most}")
     data = blobs.get(name) if size else b""

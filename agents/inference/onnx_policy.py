@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +30,8 @@ MOST_STATE_BYTES = 1024 * 1024
 """Of a symbol's state: it is written to the journal at each step."""
 SLOWEST_S = 0.25
 """A model whose fastest step takes longer is refused."""
+MOST_MEMORY_BYTES = 2 * 1024**3
+"""Of all models of a process: a graph of some hundred bytes can ask for any size."""
 _LOAD_S = 30.0
 _PROBE_S = 1.0
 _STEP_S = 5.0
@@ -146,7 +149,12 @@ class OnnxPolicy:
         self.digest = files.card.digest
         self._location = files.location
         self._session = session
-        self._input, self._states, self._output = _signature(files, session)
+        try:
+            self._input, self._states, self._output = _signature(files, session)
+        except UnicodeDecodeError as error:
+            raise self._refused(
+                "the name of an input, an output or an axis is no text; expected UTF-8"
+            ) from error
         self._parts = [(state, state.size, state.order) for state in self._states]
         self._begun = bytes(4 * sum(state.size for state in self._states))
         self._outputs = [self._output, *(f"{state.name}_out" for state in self._states)]
@@ -286,8 +294,8 @@ class OnnxPolicy:
 
     def _inputs(self, values: Float64Array, names: Sequence[str] = ()) -> Float32Array:
         """What the graph is given; `InvalidField` of a name whose value has no float32."""
-        scaled = (values - self._mean) / self._scale if len(self._mean) else values
         with np.errstate(over="ignore"):
+            scaled = (values - self._mean) / self._scale if len(self._mean) else values
             found = scaled.astype(np.float32)
         if names and not np.isfinite(found).all():
             place = int(np.argmin(np.isfinite(found[0])))
@@ -422,8 +430,9 @@ def _value(request: SignalRequest, name: str) -> float:
 # ONNX Runtime
 
 
+@cache
 def _runtime() -> Any:
-    """The package, imported when a model is first loaded."""
+    """The package, imported when a model is first loaded; all sessions share its memory, which is bounded."""
     try:
         import onnxruntime  # noqa: PLC0415 - of the extra `inference`, and slow to import
     except ImportError as error:
@@ -431,6 +440,12 @@ def _runtime() -> Any:
             "a model needs ONNX Runtime, which is not installed; expected the extra `inference`: "
             "pip install 'raysignal[inference]'"
         ) from error
+    memory = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    # As much at a time as is asked for: what is small stays small.
+    bounds = {"max_mem": MOST_MEMORY_BYTES, "arena_extend_strategy": 1}
+    onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(bounds))
     return onnxruntime
 
 
@@ -441,6 +456,7 @@ def _session(files: ModelFiles) -> Any:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = runtime.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
@@ -448,7 +464,10 @@ def _session(files: ModelFiles) -> Any:
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", "/dev/null/none")
     with _deadline(_LOAD_S, lambda: options.set_load_cancellation_flag(True)) as passed:
         try:
-            return runtime.InferenceSession(files.graph, options, providers=["CPUExecutionProvider"])
+            # Without the fallback, which prints to stdout and tries the same once more.
+            return runtime.InferenceSession(
+                files.graph, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:
             said = f"it took longer than {_LOAD_S:g} s to load" if passed.is_set() else _said(error)
             raise ModelRefused(files.location, f"ONNX Runtime refuses it: {said}") from error
@@ -476,7 +495,7 @@ def _said(error: Exception) -> str:
     """What ONNX Runtime says, without its own file names."""
     text = " ".join(str(error).split())
     text = text.partition("[ONNXRuntimeError] : ")[2] or text
-    for mark in ("ONNX Runtime only", "Error: "):
+    for mark in ("ONNX Runtime only", "Error: ", "Available memory"):
         text = text[text.index(mark) :] if mark in text else text
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 

@@ -15,6 +15,8 @@ from raysignal.engine.intake.field_rules import MAX_PRICE, MIN_PRICE
 
 SOURCE = "model"
 VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE = "model_version", "reasoning", "latency_ms"
+REQUEST_FIELDS = ("symbol", "close_price", "timestamp", "signal_id", "episode_start", "bar")
+"""What a request for a signal has beside its numbers."""
 NOT_GIVEN = frozenset({VERSION_FEATURE, REASONING_FEATURE, LATENCY_FEATURE})
 """Features of a portfolio's row that say how the signal came about, and are no numbers of its request."""
 

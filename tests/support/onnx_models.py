@@ -18,7 +18,7 @@ def _weights(name: str, shape: Sequence[int], seed: int, scale: float = 0.5) -> 
     return numpy_helper.from_array(values.astype(np.float32), name)
 
 
-def _value(name: str, *shape: Any, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
+def value_info(name: str, *shape: Any, kind: int = TensorProto.FLOAT) -> ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, shape)
 
 
@@ -42,7 +42,7 @@ def feed_forward(
         nodes.append(helper.make_node("Softmax", ["scores"], [output], axis=1))
     hundred = numpy_helper.from_array(np.array(100.0, np.float32), "hundred")
     return model_of(
-        nodes, [_value("features", rows, features)], [_value(output, rows, 3)],
+        nodes, [value_info("features", rows, features)], [value_info(output, rows, 3)],
         [hundred, _weights("w", (features, 3), seed, 3.0)],
     )  # fmt: skip
 
@@ -65,16 +65,17 @@ def recurrent(features: int = len(FEATURES), hidden: int = HIDDEN, seed: int = 1
         helper.make_node("MatMul", ["h_out", "wp"], ["scores"]),
         helper.make_node("Softmax", ["scores"], ["probabilities"], axis=1),
     ]
-    states = [_value(name, "n", hidden) for name in ("h", "c")]
+    states = [value_info(name, "n", hidden) for name in ("h", "c")]
     out = [
-        _value(name, "n", size) for name, size in (("probabilities", 3), ("h_out", hidden), ("c_out", hidden))
+        value_info(name, "n", size)
+        for name, size in (("probabilities", 3), ("h_out", hidden), ("c_out", hidden))
     ]
     hundred = numpy_helper.from_array(np.array(100.0, np.float32), "hundred")
     weights = [
         hundred, _weights("wx", (features, 4 * hidden), seed), _weights("wh", (hidden, 4 * hidden), seed + 1),
         _weights("wp", (hidden, 3), seed + 2, 4.0),
     ]  # fmt: skip
-    return model_of(nodes, [_value("features", "n", features), *states], out, weights)
+    return model_of(nodes, [value_info("features", "n", features), *states], out, weights)
 
 
 def layers_first(model: ModelProto) -> ModelProto:
@@ -90,7 +91,7 @@ def layers_first(model: ModelProto) -> ModelProto:
         graph.node.append(helper.make_node("Unsqueeze", [f"{state}_after", "first"], [f"{state}_out"]))
     for each in [*graph.input, *graph.output]:
         if each.name[0] in "hc":
-            each.CopyFrom(_value(each.name, 1, "n", HIDDEN))
+            each.CopyFrom(value_info(each.name, 1, "n", HIDDEN))
     return model
 
 
@@ -103,8 +104,12 @@ def looping(times: int) -> ModelProto:
             helper.make_node("Identity", ["go"], ["go_on"]),
         ],
         "body",
-        [_value("i", kind=TensorProto.INT64), _value("go", kind=TensorProto.BOOL), _value("m", size, size)],
-        [_value("go_on", kind=TensorProto.BOOL), _value("mm", size, size)],
+        [
+            value_info("i", kind=TensorProto.INT64),
+            value_info("go", kind=TensorProto.BOOL),
+            value_info("m", size, size),
+        ],
+        [value_info("go_on", kind=TensorProto.BOOL), value_info("mm", size, size)],
     )
     nodes = [
         helper.make_node("Loop", ["times", "", "k"], ["m_end"], body=body),
@@ -119,7 +124,7 @@ def looping(times: int) -> ModelProto:
         _weights("w", (len(FEATURES), 3), 1),
     ]
     return model_of(
-        nodes, [_value("features", "n", len(FEATURES))], [_value("probabilities", "n", 3)], weights
+        nodes, [value_info("features", "n", len(FEATURES))], [value_info("probabilities", "n", 3)], weights
     )
 
 
@@ -132,8 +137,12 @@ def of_numbers(kind: str) -> ModelProto:
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Sin", ["m"], ["mm"])],
         "body",
-        [_value("i", kind=TensorProto.INT64), _value("go", kind=TensorProto.BOOL), _value("m", "n", 1)],
-        [_value("go_on", kind=TensorProto.BOOL), _value("mm", "n", 1)],
+        [
+            value_info("i", kind=TensorProto.INT64),
+            value_info("go", kind=TensorProto.BOOL),
+            value_info("m", "n", 1),
+        ],
+        [value_info("go_on", kind=TensorProto.BOOL), value_info("mm", "n", 1)],
     )
     used = {
         "fails": [
@@ -160,7 +169,7 @@ def of_numbers(kind: str) -> ModelProto:
     table = numpy_helper.from_array(np.zeros(10_001, np.float32), "table")
     weights = [split, *([table] if kind == "fails" else []), _weights("w", (len(FEATURES) - 1, 3), 1)]
     return model_of(
-        nodes, [_value("features", "n", len(FEATURES))], [_value("probabilities", "n", 3)], weights
+        nodes, [value_info("features", "n", len(FEATURES))], [value_info("probabilities", "n", 3)], weights
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.server import Request, ServerConnection, serve
 from websockets.http11 import Response
 
+from raysignal.engine.core.errors import InvalidField
 from raysignal.runtime.service_client import ServiceError
 from raysignal.runtime.stream_client import Stream
 
@@ -80,6 +81,51 @@ async def taken(stream: Stream, count: int) -> list[dict[str, Any]]:
             if len(found) == count:
                 break
     return found
+
+
+async def test_a_reader_that_takes_longer_than_a_service_is_tried_comes_back() -> None:
+    async with service(first_life, second_life) as (url, _):
+        found = []
+        async with asyncio.timeout(30):
+            async for message in Stream(url, patience_s=0.5):
+                found.append((message["type"], message["sequence"]))
+                if len(found) == 3:
+                    await asyncio.sleep(1.0)  # the connection has ended, and was not looked at for longer
+                elif len(found) == 5:
+                    break
+    assert found[3:] == [("resumed", 2), ("signal", 3)]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "{nope", "[1]", "5", "null", "", b"{}", '{"epoch": "e", "sequence": 1}', '{"type": "signal", "sequence": 2}',
+        '{"type": "signal", "shard": 0, "sequence": "2"}', '{"type": "subscribed", "sequence": 1, "epoch": "e"}',
+        '{"type": "signal", "shard": 0, "sequence": null}', "[" * 100_000,
+    ],
+)  # fmt: skip
+async def test_what_is_no_message_of_a_stream_is_said(frame: str | bytes) -> None:
+    async def answer(socket: ServerConnection, _query: dict[str, str]) -> None:
+        await socket.send(frame)
+        await socket.wait_closed()
+
+    async with service(answer) as (url, _):
+        with pytest.raises(ServiceError, match=r"ws/signals sends .*; expected messages of a stream"):
+            await taken(Stream(url), 1)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "127.0.0.1:5", "http://", "ftp://x", "http://h:99999", "http://[x"]
+)
+def test_an_address_of_no_service_is_refused(url: str) -> None:
+    with pytest.raises(InvalidField, match="expected the address of a service, such as"):
+        Stream(url)
+
+
+async def test_one_name_alone_is_a_name() -> None:
+    async with service(first_life) as (url, asked):
+        await taken(Stream(url, types="signal"), 1)
+    assert asked[0]["types"] == "signal"
 
 
 async def test_a_connection_that_breaks_is_resumed_behind_the_last_message() -> None:

@@ -15,7 +15,16 @@ from raysignal.agents.inference.card import ModelFiles
 from raysignal.agents.inference.onnx_policy import OnnxPolicy, load_model
 from raysignal.agents.inference.values import SignalRequest
 from raysignal.engine.core.errors import InvalidField, ModelRefused
-from tests.support.onnx_models import feed_forward, layers_first, looping, of_numbers, recurrent, write_model
+from tests.support.onnx_models import (
+    feed_forward,
+    layers_first,
+    looping,
+    model_of,
+    of_numbers,
+    recurrent,
+    value_info,
+    write_model,
+)
 
 GOOD = {"rsi(14)": 35.5, "returns(1)": -0.01, "close": 4250.5}
 MINUTE = 60_000_000
@@ -216,6 +225,29 @@ def _drawing() -> ModelProto:
     return _changed(draw)
 
 
+def _axis_that_is_no_text() -> bytes:
+    """A free axis of the input has bytes that are no UTF-8 for a name."""
+    model = feed_forward()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_param = "rows"
+    return model.SerializeToString().replace(b"rows", b"ro\xffs")
+
+
+def _filled(count: int) -> ModelProto:
+    """So many numbers are made at each step, of a graph that has none of them."""
+    weights = numpy_helper.from_array(np.zeros((3, 3), np.float32), "w")
+    shape = numpy_helper.from_array(np.array([count], np.int64), "shape")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["shape"], ["many"]),
+        helper.make_node("ReduceMax", ["many"], ["most"], keepdims=0),
+        helper.make_node("Add", ["features", "most"], ["moved"]),
+        helper.make_node("MatMul", ["moved", "w"], ["scores"]),
+        helper.make_node("Softmax", ["scores"], ["probabilities"]),
+    ]
+    return model_of(
+        nodes, [value_info("features", "n", 3)], [value_info("probabilities", "n", 3)], [shape, weights]
+    )
+
+
 def _two_inputs(model: ModelProto) -> None:
     for name in ("a", "b"):
         model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 1]))
@@ -286,6 +318,72 @@ def _large_state(model: ModelProto) -> None:
             {"normaliser": [{"mean": 0.0, "scale": 1.0}]},
             "expected 3, one a feature",
             id="normaliser",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"features": ["rsi", "rsi(14)", "close"]},
+            "'rsi' and 'rsi.14.' are one indicator",
+            id="one indicator twice",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"features": ["a", "b", "rsi(0)"]},
+            "for its window a whole number of bars from 2",
+            id="window of 0",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"features": ["a", "b", "close_price"]},
+            "'close_price' is no number of a request",
+            id="field of a request",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"features": ["a", "b", "model_version"]},
+            "'model_version' is no number",
+            id="member of the answer",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"features": ["a", "b", "api_key"]},
+            "'api_key' is no number",
+            id="a secret's name",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"normaliser": [{"mean": 0.0, "std": 1.0}] * 3},
+            "normaliser.0.scale is not there; expected a value; normaliser.0.std is unknown; expected none but mean",
+            id="member of a normaliser",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"normaliser": [{"mean": 0.0, "scale": 0.0}] * 3},
+            "card.json: normaliser.0.scale is 0.0; expected greater than 0",
+            id="scale of 0",
+        ),
+        pytest.param(
+            feed_forward(),
+            {"normaliser": [{"mean": 1e308, "scale": 5e-324}] * 3},
+            "tried with zeros",
+            id="scale that overflows",
+        ),
+        pytest.param(
+            feed_forward().SerializeToString().replace(b"features", b"feature\xff"),
+            {},
+            "is no text; expected UTF-8|ONNX Runtime refuses it",
+            id="names that are no text",
+        ),
+        pytest.param(
+            _axis_that_is_no_text(),
+            {},
+            "the name of an input, an output or an axis is no text",
+            id="axis that is no text",
+        ),
+        pytest.param(
+            _filled(2_000_000_000),
+            {},
+            "a step fails: Available memory of [0-9]* is smaller than requested bytes of 8000000000",
+            id="8 GB from 500 bytes",
         ),
         pytest.param(_drawing(), {}, "the same numbers give another answer each time", id="random"),
         pytest.param(feed_forward(), {"bar": "7m"}, "bar is '7m'; expected", id="bar"),
@@ -362,6 +460,24 @@ def test_no_folder_and_no_address_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelRefused, match=r"card.json is no JSON"):
         load_model(str(tmp_path))
     assert card_module.MOST_BYTES < 2 * 1024**3
+
+
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_what_lies_in_the_place_of_a_model_and_is_none_is_said(tmp_path: Path, address: str) -> None:
+    folder = write_model(tmp_path / "model", feed_forward())
+    graph = folder / "model.onnx"
+    with pytest.raises(
+        ModelRefused, match=r"it is a file; expected the folder that has card.json and model.onnx"
+    ):
+        load_model(address.format(graph))
+    graph.unlink()
+    graph.symlink_to("/dev/zero")
+    with pytest.raises(ModelRefused, match=r"model.onnx is no file; expected one, or a link to one"):
+        load_model(address.format(folder))
+    (folder / "card.json").write_text('{"name": "a", "name": "b"}')
+    graph.unlink()
+    with pytest.raises(ModelRefused, match=r"card.json is no JSON: 'name' stands there more than once"):
+        load_model(address.format(folder))
 
 
 def test_a_card_is_known_by_what_it_says_not_by_how_it_is_written(tmp_path: Path) -> None:
