@@ -30,6 +30,9 @@ from raysignal.engine.core.events import (
 )
 from raysignal.engine.core.market_events import BookChange, BookLost, Trade, TradesLost
 
+_MARKET = frozenset({Trade, BookChange, BookLost, TradesLost})
+"""What candles are made of."""
+
 
 class Stage(Protocol):
     """One step of the path."""
@@ -61,11 +64,8 @@ class DecisionPath:
         orders = (execute,) if execute is not None else ()
         asked = (answers,) if answers is not None else ()
         asks = (decide,) if answers is not None else ()
+        self._candles = candles
         self.readers: dict[type, tuple[Stage, ...]] = {
-            Trade: (candles,),
-            BookChange: (candles,),
-            BookLost: (candles,),
-            TradesLost: (candles,),
             Candle: (portfolio, risk, *asks, *asked, aggregate, strategies),
             CandleBackfill: (strategies,),
             StrategySignal: (*asked, aggregate),
@@ -82,9 +82,20 @@ class DecisionPath:
         }
 
     def on(self, *events: Any) -> list[Any]:
-        """Everything that they lead to, in order: each event is followed by what it leads to itself."""
+        """Everything that they lead to, in order. A candle is followed to its end before the next one is."""
         made: list[Any] = []
-        waiting = deque(events)
+        for event in events:
+            if type(event) in _MARKET:
+                for candle in self._candles.on(event):
+                    made.append(candle)
+                    self._follow(candle, made)
+            else:
+                self._follow(event, made)
+        return made
+
+    def _follow(self, event: Any, made: list[Any]) -> None:
+        """Add what one event leads to: each event is followed by what it leads to itself."""
+        waiting = deque((event,))
         while waiting:
             event = waiting.popleft()
             for stage in self.readers.get(type(event), ()):
@@ -92,4 +103,3 @@ class DecisionPath:
                 if new:
                     made += new
                     waiting += new
-        return made
