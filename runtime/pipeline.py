@@ -90,7 +90,7 @@ def build(
     )
     venue, execute = None, None
     portfolio: KernelPortfolio | VenuePortfolio
-    fee_bps = policy.fee_bps
+    fee_bps, slippage_bps = policy.fee_bps, policy.slippage_bps
     if config.venue.kind == "paper":
         shorts = policy.side == "long-short"
         traded = {
@@ -108,11 +108,11 @@ def build(
             traded,
             execute.request,
         )
-        fee_bps = config.venue.margin_bps
+        fee_bps, slippage_bps = config.venue.margin_bps + max(offset or 0.0, 0.0), 0.0
     else:
         portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
     decide = DecideStage(policy, wait_us=_wait_us(config))
-    stage = RiskStage(config.limits, fee_bps=fee_bps)
+    stage = RiskStage(config.limits, fee_bps=fee_bps, slippage_bps=slippage_bps)
     risk = RiskGate(stage, portfolio, decide.in_time, fills_itself=venue is None)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()

@@ -187,34 +187,28 @@ class SessionPlayer:
         return self._check
 
     def _play_facts(self, folder: Path) -> None:
-        check, candles = self._check, list[tuple[Candle, bytes]]()
+        check = self._check
+        facts = Candle if self.pipeline.venue is None else Candle | OrderFill | OrderEnded | FundingPayment
         for number, kind, data in self._frames(folder):
             if kind == MESSAGE:
                 continue
             event = decode_event(data)
-            if kind == OUTPUT and isinstance(event, Candle):
-                candles.append((event, data))
-                continue
-            self._candles(candles)
             if kind == INPUT:
                 check.playing(number)
                 self._take(event)
             else:
-                if self.pipeline.venue is not None and isinstance(
-                    event, OrderFill | OrderEnded | FundingPayment
-                ):
-                    self._driver.facts(event)
+                if isinstance(event, facts):
+                    self._driver.fact(event)
                 check.expect(data)
             if check.difference is not None:
                 return
-        self._candles(candles)
 
     @contextmanager
     def _reading(self, folder: Path) -> Iterator[None]:
         """Within, a frame that cannot be played is `UnreadableInput`."""
         try:
             yield
-        except (msgspec.MsgspecError, struct.error, IndexError, KeyError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, struct.error, IndexError, KeyError) as error:
             raise UnreadableInput(f"{folder}: frame {self._number} cannot be played: {error!r}") from error
 
     def _frames(self, folder: Path) -> Iterator[tuple[int, bytes, bytes]]:
@@ -224,15 +218,6 @@ class SessionPlayer:
             self._check.whole, self._number = kind == END, number
             if kind != END:
                 yield number, kind, data
-
-    def _candles(self, candles: list[tuple[Candle, bytes]]) -> None:
-        """Candles of a session that stand together: those of one message, or of several that led to nothing else."""
-        if not candles:
-            return
-        self._driver.facts(*(candle for candle, _ in candles))
-        for _, data in candles:
-            self._check.expect(data)
-        candles.clear()
 
     def _take(self, event: Any) -> None:
         """An input of the session."""

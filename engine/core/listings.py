@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from raysignal.engine.core.amounts import (
     ZERO,
+    affordable,
     check_not_negative,
     check_positive,
     fits_step,
@@ -136,6 +137,15 @@ class Listing:
     def money(self, price: Decimal) -> Decimal:
         """What a size of 1 is worth at a price."""
         return product(price, self.instrument.contract_size)
+
+    def most(self, quantity: Decimal, price: Decimal, kind: OrderType) -> Decimal:
+        """The quantity, or, where that is less, the largest of one order of a kind at a price."""
+        rules = self.rules(kind)
+        if rules.most is not None:
+            quantity = min(quantity, rules.most)
+        if rules.most_value is not None:
+            quantity = min(quantity, affordable(rules.most_value, self.money(price), rules.step))
+        return quantity
 
     def check(self, ticket: OrderRequest) -> None:
         """Raises `OrderRejected` if the order breaks a rule: `not_trading`, `size_step`, `least_size`, `most_size`,

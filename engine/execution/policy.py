@@ -169,10 +169,7 @@ def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: 
 def _tradable(quantity: Decimal, price: Decimal, listing: Listing, plan: ExecutionPolicy) -> Decimal | None:
     """The quantity as the exchange takes it, never more than that; None where it takes none so small."""
     rules, money = listing.rules(plan.kind), listing.money(price)
-    most = [quantity] + ([] if rules.most is None else [rules.most])
-    if rules.most_value is not None:
-        most.append(affordable(rules.most_value, money, rules.step))
-    rounded = down_to_step(min(most), rules.step)
+    rounded = down_to_step(listing.most(quantity, price, plan.kind), rules.step)
     return None if rounded < rules.least or product(money, rounded) < rules.least_value else rounded
 
 

@@ -40,7 +40,7 @@ class PathDriver:
         market: how the venue sees candles, where nothing else is known of the market.
 
     Attributes:
-        sends: whether orders go to the venue; not while a session is played whose fills are known (`facts`).
+        sends: whether orders go to the venue; not while a session is played whose fills are known (`fact`).
     """
 
     def __init__(
@@ -98,16 +98,15 @@ class PathDriver:
         assert self._venue is not None
         self._say(self._venue.submit(*orders))
 
-    def facts(self, *events: Any) -> None:
-        """What a session says of market and venue, without either: candles that came together, or a fill or an end.
+    def fact(self, event: Any) -> None:
+        """What a session says of market and venue, without either: a candle, a fill or an end.
 
         What follows is told to the log, and no order is sent.
         """
-        for event in events:
-            self.log.output(event)
-            if self._venue is not None:
-                self._venue.follow(event)
-        self._follow(self._path.on(*events))
+        self.log.output(event)
+        if self._venue is not None:
+            self._venue.follow(event)
+        self._follow(self._path.on(event))
 
     def settle(self) -> None:
         """At the end: the portfolio's own ledger has seen every price."""
@@ -150,4 +149,6 @@ class PathDriver:
             if not self.sends:
                 self._venue.follow(event)
             elif type(event) is PlannedOrder:
+                if self._market is not None:
+                    self._venue.time_passed(event.symbol, event.at_us)
                 self.send(event)

@@ -1,7 +1,8 @@
 """From the position that risk allows to orders: what is missing, as the venue takes it. One order a symbol at a time.
 
 While an order of a symbol is under way the last decision waits; when it has ended, risk is asked about it again, and
-what is missing then is ordered.
+what is missing then is ordered. So is what the venue did not take in one order, once that is filled: a position is
+closed or turned whole.
 The client id follows from the decision, so whoever makes the order again makes the same one.
 """
 
@@ -31,16 +32,28 @@ from raysignal.engine.core.events import (
     RiskVerdict,
 )
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
+from raysignal.engine.core.orders import (
+    OrderRequest,
+    OrderState,
+    OrderType,
+    Origin,
+    Side,
+    TimeInForce,
+    client_id,
+)
 
 
 @dataclass(slots=True)
 class _Working:
-    """One symbol: what is held, in the base currency, the order that is under way, and the decision that waits."""
+    """One symbol: what is held, in the base currency, the order that is under way, and the decision that waits.
+
+    `rest`: the decision whose quantity is more than one order may have.
+    """
 
     held: Decimal = ZERO
     order: PlannedOrder | None = None
     waiting: PositionDecision | None = None
+    rest: PositionDecision | None = None
 
 
 class ExecuteStage:
@@ -70,11 +83,12 @@ class ExecuteStage:
             if working.order is None or working.order.client_id != event.client_id:
                 return ()
             working.order = None
-            decision, working.waiting = working.waiting, None
+            decision = working.waiting or (working.rest if event.state == OrderState.FILLED else None)
+            working.waiting = working.rest = None
             return () if decision is None else (msgspec.structs.replace(decision, at_us=event.at_us),)
         refused = event.outcome is RiskOutcome.REFUSE
         if working.order is not None:
-            working.waiting = None if refused else event.decision
+            working.waiting, working.rest = None if refused else event.decision, None
             return ()
         if refused:
             return ()
@@ -101,17 +115,18 @@ class ExecuteStage:
             return ()
         # What is closed is closed whole, whatever is left of a step.
         quantity = magnitude(held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
-        price = Decimal(repr(decision.price))
+        side = Side.BUY if missing > 0 else Side.SELL
+        limit = self._limit(Decimal(repr(decision.price)), side, listing)
+        price = Decimal(repr(decision.price)) if limit is None else Decimal(limit)
         if quantity < rules.least or product(listing.money(price), quantity) < rules.least_value:
             return ()
-        if rules.most is not None:
-            quantity = min(quantity, rules.most)
-        side = Side.BUY if missing > 0 else Side.SELL
+        most = listing.most(quantity, price, kind)
+        working.rest = decision if most < quantity else None
         origin = Origin(self._account, "pipeline", decision.identity)
         working.order = PlannedOrder(
             at_us=at_us, symbol=verdict.symbol,
             client_id=client_id(listing.instrument.venue, listing.symbol, origin), side=int(side),
-            quantity=plain(quantity), limit_price=self._limit(price, side, listing), decided_price=decision.price,
+            quantity=plain(most), limit_price=limit, decided_price=decision.price,
         )  # fmt: skip
         return (working.order,)
 

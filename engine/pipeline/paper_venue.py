@@ -180,6 +180,10 @@ class PaperVenue:
         account.exchange.traded(trade, at_us)
         return self._news(account)
 
+    def time_passed(self, symbol: str, at_us: int) -> None:
+        """It is so late at the exchange of a symbol; where only candles are known nothing else says so to an order."""
+        self._of_symbol[symbol].exchange.time_passed(at_us)
+
     def book_lost(self, instrument: Instrument, at_us: int) -> None:
         """Nothing is filled until the book is in sync."""
         self._accounts[instrument.venue].exchange.book_lost(instrument.symbol, at_us)

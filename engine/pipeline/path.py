@@ -39,6 +39,9 @@ from raysignal.engine.core.market_events import (
     TradesLost,
 )
 
+_MARKET = frozenset({Trade, BookChange, BookLost, TradesLost, ContractState, Liquidation, ContractLost})
+"""What candles are made of."""
+
 
 class Stage(Protocol):
     """One step of the path."""
@@ -70,12 +73,8 @@ class DecisionPath:
         orders = (execute,) if execute is not None else ()
         asked = (answers,) if answers is not None else ()
         asks = (decide,) if answers is not None else ()
+        self._candles = candles
         self.readers: dict[type, tuple[Stage, ...]] = {
-            Trade: (candles,),
-            BookChange: (candles,),
-            BookLost: (candles,),
-            TradesLost: (candles,),
-            **dict.fromkeys((ContractState, Liquidation, ContractLost), (candles,)),
             Candle: (portfolio, risk, *asks, *asked, aggregate, strategies),
             CandleBackfill: (strategies,),
             StrategySignal: (*asked, aggregate),
@@ -93,9 +92,20 @@ class DecisionPath:
         }
 
     def on(self, *events: Any) -> list[Any]:
-        """Everything that they lead to, in order: each event is followed by what it leads to itself."""
+        """Everything that they lead to, in order. A candle is followed to its end before the next one is."""
         made: list[Any] = []
-        waiting = deque(events)
+        for event in events:
+            if type(event) in _MARKET:
+                for candle in self._candles.on(event):
+                    made.append(candle)
+                    self._follow(candle, made)
+            else:
+                self._follow(event, made)
+        return made
+
+    def _follow(self, event: Any, made: list[Any]) -> None:
+        """Add what one event leads to: each event is followed by what it leads to itself."""
+        waiting = deque((event,))
         while waiting:
             event = waiting.popleft()
             for stage in self.readers.get(type(event), ()):
@@ -103,4 +113,3 @@ class DecisionPath:
                 if new:
                     made += new
                     waiting += new
-        return made

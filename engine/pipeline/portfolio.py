@@ -189,10 +189,9 @@ class KernelPortfolio:
         decision = verdict.decision
         if verdict.outcome is not RiskOutcome.REDUCE or verdict.target == 0:
             return decision.size or self.policy.weight
-        return min(
-            decision.size,
-            abs(verdict.target) * decision.price * (1 + self.policy.fee_bps / 10_000.0) / self.equity,
-        )
+        price = decision.price * (1.0 + decision.side * self.policy.slippage_bps / 10_000.0)
+        budget = abs(verdict.target) * price * (1.0 + self.policy.fee_bps / 10_000.0)
+        return min(decision.size, budget / self.equity)
 
     def _worth(self) -> float:
         worth = self.cash

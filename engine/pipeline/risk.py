@@ -55,7 +55,8 @@ class RiskGate:
             verdict = self.stage.on(event, self._view(event.at_us))
             self._verdicts[event.symbol] = verdict
             held = self._portfolio.positions.get(event.symbol, 0.0)
-            if self._fills_itself and verdict.outcome is not RiskOutcome.REFUSE and verdict.target != held:
+            moves = verdict.target != held and verdict.target * held <= 0.0  # else it is on that side already
+            if self._fills_itself and verdict.outcome is not RiskOutcome.REFUSE and moves:
                 self.stage.count_order(verdict)
             return (verdict,)
         if isinstance(event, PlannedOrder):

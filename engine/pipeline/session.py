@@ -86,7 +86,8 @@ class SessionWriter:
         files = event_files(folder)
         self._crc = last_crc(files)
         number = _number(files[-1]) + 1 if files else 1
-        self._file = (folder / f"events-{number:04d}.zst").open("xb")
+        # Without a buffer: what a full disk did not take must not be written later, behind another file's back.
+        self._file = (folder / f"events-{number:04d}.zst").open("xb", buffering=0)
         self._frames = bytearray()
 
     def message(self, series: int, received_ns: int, raw: bytes) -> None:
@@ -104,21 +105,25 @@ class SessionWriter:
         self._put(OUTPUT, encode_event(event))
 
     def flush(self, *, durable: bool = False) -> None:
-        """What was written so far can be read whatever becomes of this process; durable: also of this machine."""
+        """What was written so far can be read whatever becomes of this process; durable: also of this machine.
+
+        Raises:
+            OSError: the disk does not take it; nothing is lost if it is called again and does.
+        """
         if self._frames:
             stored = pa.compress(self._frames, codec="zstd", asbytes=True)
-            self._crc = zlib.crc32(stored, self._crc)
-            self._file.write(_BLOCK.pack(len(stored), len(self._frames), self._crc) + stored)
+            crc = zlib.crc32(stored, self._crc)
+            self._append(_BLOCK.pack(len(stored), len(self._frames), crc) + stored)
+            self._crc = crc
             self._frames.clear()
-        self._file.flush()
         if durable:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """All of it is on disk, and nothing more comes of this run."""
-        self._put(END, b"")
-        self.flush(durable=True)
-        self._file.close()
+        with self._file:
+            self._put(END, b"")
+            self.flush(durable=True)
 
     def __enter__(self) -> Self:
         return self
@@ -127,12 +132,23 @@ class SessionWriter:
         if kind is None or kind is asyncio.CancelledError:
             self.close()
         else:
-            self.flush()
-            self._file.close()
+            with self._file:
+                self.flush()
 
     def _begin(self) -> None:
         if len(self._frames) >= _BLOCK_BYTES:
             self.flush()
+
+    def _append(self, block: bytes) -> None:
+        """A whole block, or nothing of it where the disk does not take it: the next one follows the last whole one."""
+        begin, left = self._file.tell(), memoryview(block)
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError:
+            self._file.truncate(begin)
+            self._file.seek(begin)
+            raise
 
     def _put(self, kind: bytes, data: bytes) -> None:
         self._frames += _HEAD.pack(len(data), kind) + data
@@ -292,5 +308,5 @@ class ParityCheck:
 def _readable(data: bytes) -> Any:
     try:
         return decode_event(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return data

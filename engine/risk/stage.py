@@ -131,7 +131,7 @@ class RiskStage:
 
     Args:
         limits: of it.
-        fee_bps: of a fill, as the portfolio's policy has it; not needed for an account.
+        fee_bps, slippage_bps: of a fill, as the portfolio's policy has them; not needed for an account.
         account: the stage of the account that the portfolio shares; its limits count beside the portfolio's.
     """
 
@@ -140,13 +140,14 @@ class RiskStage:
         limits: RiskLimits,
         *,
         fee_bps: float = 0.0,
+        slippage_bps: float = 0.0,
         account: "RiskStage | None" = None,
     ) -> None:
         self.limits = limits
         self.breaker = RiskBreaker(limits)
         self._orders: deque[CountedOrder] = deque()
         self._model_us: int | None = None
-        self._gross = 1.0 + fee_bps / _BPS
+        self._gross, self._slippage = 1.0 + fee_bps / _BPS, slippage_bps / _BPS
         self._account = account
         self._of_symbol: dict[str, DecisionLimits] = {}
         self._needs_gross = (
@@ -219,7 +220,7 @@ class RiskStage:
         )  # fmt: skip
 
     def _wanted(self, decision: PositionDecision, view: AccountView, held: float) -> float:
-        """The quantity that the decision asks for, fees included as in the kernel: `budget / (price * (1 + fee))`."""
+        """The quantity that the decision asks for, as in the kernel: `budget / (fill price * (1 + fee))`."""
         if not math.isfinite(held):
             raise InvalidField(f"positions.{decision.symbol}", held, "a finite quantity")
         if decision.side == 0:
@@ -230,7 +231,8 @@ class RiskStage:
             raise InvalidField("price", decision.price, "a number above 0")
         if not 0.0 < view.equity < math.inf:
             return math.copysign(math.inf, decision.side)  # what it would be; `_limit` allows none of it
-        quantity = decision.side * decision.size * view.equity / (decision.price * self._gross)
+        price = decision.price * (1.0 + decision.side * self._slippage)
+        quantity = decision.side * decision.size * view.equity / (price * self._gross)
         if not math.isfinite(quantity):
             raise InvalidField(
                 "price", decision.price, "one at which a share of the equity is a finite quantity"

@@ -422,3 +422,16 @@ def write(path: str) -> bytes:
 
 def refuse(field: str, value: object, expected: str) -> bytes:
     raise InvalidField(field, value, expected)
+
+
+@dataclass(frozen=True)
+class AtMinutes(UserStrategy):
+    """Says sides at minutes, or at other units, counted from 1970; nothing else."""
+
+    sides: dict[str, int]
+    unit_us: int = 60_000_000
+    warm_up = 0
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        minutes = (bars.known_at_us // self.unit_us).tolist()
+        return np.array([self.sides.get(str(minute), 0) for minute in minutes], np.int8)

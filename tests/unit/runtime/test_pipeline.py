@@ -1,13 +1,16 @@
 """Pipelines from their configuration: what is refused, what comes of a run, and sessions that play again."""
 
+import gc
 import json
 import struct
 import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -15,9 +18,11 @@ import yaml
 from pydantic import ValidationError
 
 from raysignal.cli.pipeline_figures import EventCounts, figures_of
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import Fenced, InvalidField, NotFound, SettingsError, UnreadableInput
 from raysignal.engine.core.events import (
     Alarm,
+    Candle,
     Command,
     CommandKind,
     OrderEnded,
@@ -27,7 +32,10 @@ from raysignal.engine.core.events import (
     RiskVerdict,
     StrategySignal,
     TradeAttribution,
+    decode_event,
+    encode_event,
 )
+from raysignal.engine.core.market_events import BookChange, Instrument, Trade
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
@@ -40,11 +48,12 @@ from raysignal.engine.pipeline.session import (
     read_frames,
 )
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.runtime.pipeline import build
+from raysignal.runtime.pipeline import Pipeline, build
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_file import read_config
 from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
 from tests.support.pipelines import MINUTE_US, Events, config_of, played, walk
+from tests.support.tiny_disk import enlarge, tiny_disk
 
 GOOD = """
 name: test
@@ -576,3 +585,182 @@ def test_limits_count_what_waits_for_the_next_price() -> None:
         held[fill.symbol] = held.get(fill.symbol, 0.0) + fill.side * float(fill.quantity)
         gross = sum(abs(quantity) for quantity in held.values()) * float(fill.price)
         assert gross < 0.5 * 10_000 * 1.2  # equity and prices move a little
+
+
+class OneLevel:
+    """An order book of one level a side, at one price."""
+
+    def __init__(self, instrument: Instrument, price: int) -> None:
+        self.instrument = instrument
+        self._price = price
+
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
+        del side, count
+        return np.array([self._price], np.int64), np.array([10**12], np.int64)
+
+
+def traded(config: PipelineConfig, prices: list[float], seconds: int = 60) -> tuple[Pipeline, Events]:
+    """A market with a trade, and a book of that price, at the beginning of each interval; orders meet the next one."""
+    instrument = Instrument("paper", "BTC", 2, 4)
+    pipeline, events = build(config, {"BTC": instrument}), Events()
+    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=events)
+    for number, price in enumerate(prices):
+        at_us, ticks = number * seconds * 1_000_000 + 1, round(price * 100)
+        change = BookChange(instrument, number + 1, ticks, 10**12, ticks, 10**12, at_us, at_us)
+        driver.market(change, OneLevel(instrument, ticks))
+        driver.market(Trade(instrument, str(number), ticks, 10**4, 1, at_us, at_us), None)
+        later = msgspec.structs.replace(change, exchange_us=at_us + 5, received_us=at_us + 5)
+        driver.market(later, OneLevel(instrument, ticks))
+    return pipeline, events
+
+
+@pytest.mark.parametrize("venue", ["none", "paper"])
+def test_candles_that_end_together_are_followed_one_after_the_other_as_in_a_backtest(venue: str) -> None:
+    said = {"a": ("1m", {4: 1, 6: -1}), "b": ("2m", {4: -1}), "c": ("2m", {4: 1})}
+    strategies = [
+        {
+            "name": name, "kind": "tests.support.strategy_rules:AtMinutes", "bar": bar,
+            "parameters": {"sides": {str(minute): side for minute, side in sides.items()}},
+        }
+        for name, (bar, sides) in said.items()
+    ]  # fmt: skip
+    costs = {"venue": {"kind": venue, "fee_bps": 0}} if venue == "paper" else {"portfolio": {"fee_bps": 0}}
+    config = config_of(strategies=strategies, **costs)
+    prices = [100, 100.1, 100.2, 100.3, 100.4, 100.5, 100.6, 100.7]
+    pipeline, events = traded(config, prices)
+    (trade,) = events.of(TradeAttribution)
+    # Bought because a alone said so, before b and c had spoken; sold because a and b did.
+    assert trade.shares == pytest.approx({"a": 0.75 * trade.pnl, "b": 0.25 * trade.pnl})
+    assert trade.pnl > 0.0
+    candles = [event for event in events.everything if type(event) in {Candle, PositionDecision}]
+    at_four = [type(event) for event in candles if event.at_us == 4 * MINUTE_US]
+    assert at_four[:4] == [Candle, PositionDecision, Candle, PositionDecision]
+    assert pipeline.attribute.attributor.records()[0].contribution == pytest.approx(0.75 * trade.pnl)
+
+
+def seconds_of(prices: list[float]) -> Bars:
+    """Candles of a second that open and close at a price."""
+    price = np.array(prices)
+    return Bars(np.arange(1, len(prices) + 1) * 1_000_000, price, price, price, price, np.ones(len(prices)))
+
+
+def played_seconds(sides: dict[int, int], prices: list[float], **changes: Any) -> tuple[Pipeline, Events]:
+    """A backtest on seconds of a strategy that says these sides at these seconds."""
+    strategy = {
+        "name": "told", "kind": "tests.support.strategy_rules:AtMinutes", "bar": "1s",
+        "parameters": {"sides": {str(second): side for second, side in sides.items()}, "unit_us": 1_000_000},
+    }  # fmt: skip
+    config = config_of(strategies=[strategy], **changes)
+    instruments = {"BTC": file_instrument("BTC")}
+    pipeline, events = build(config, instruments), Events()
+    market = candle_market(config, instruments)
+    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=events, market=market)
+    run_backtest(driver, pipeline.strategies, [CandleSeries("BTC", 1_000_000, seconds_of(prices))])
+    return pipeline, events
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "filled"),
+    [(0, [(2.0, 102), (6.0, 106)]), (999, [(2.999, 102), (6.999, 106)]), (1000, [(3.0, 103), (7.0, 107)]),
+     (2500, [(5.0, 105), (9.0, 109)])],
+)  # fmt: skip
+def test_paper_order_that_takes_longer_than_a_candle_meets_the_first_open_after_it(
+    latency_ms: int, filled: list[tuple[float, int]]
+) -> None:
+    venue = {"kind": "paper", "latency_ms": latency_ms, "spread_bps": 0, "fee_bps": 0, "margin_bps": 500}
+    _, events = played_seconds({2: 1, 6: -1}, [100.0 + each for each in range(15)], venue=venue)
+    assert [(fill.at_us / 1e6, float(fill.price)) for fill in events.of(OrderFill)] == filled
+
+
+@pytest.mark.parametrize("venue", ["none", "paper"])
+def test_decision_for_the_side_that_is_held_is_no_order_that_counts(venue: str) -> None:
+    sides, risk = {2: 1, 3: 1, 4: 1, 5: -1, 6: 1, 7: -1, 8: 1}, {"orders_per_minute": 4}
+    _, events = played_seconds(sides, [100.0] * 12, risk=risk, venue={"kind": venue})
+    outcomes = [each.outcome.value for each in events.of(RiskVerdict) if each.target != 0.0 or each.reasons]
+    assert outcomes == [
+        "allow",
+        "allow",
+        "allow",
+        "allow",
+        "refuse",
+    ]  # orders at 2, 5, 6 and 7; not at 3 and 4
+
+
+@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.parametrize(
+    ("risk", "held"),
+    [({"position_quantity": 5}, 5.0), ({"position_notional": 600}, 6.0), ({"leverage": 0.5}, 50.0)],
+)
+def test_slippage_takes_no_position_of_a_portfolio_without_a_venue_over_a_limit(
+    side: int, risk: dict[str, float], held: float
+) -> None:
+    portfolio = {"side": "long-short", "slippage_bps": 500, "fee_bps": 20}
+    pipeline, _ = played_seconds({2: side}, [100.0] * 4, risk=risk, portfolio=portfolio)
+    assert pipeline.portfolio.positions["BTC"] == pytest.approx(side * held)
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_verdict_without_limits_is_what_the_kernel_fills(side: int) -> None:
+    portfolio = {"side": "long-short", "slippage_bps": 500, "fee_bps": 20, "weight": 0.3}
+    pipeline, events = played_seconds({2: side}, [100.0] * 4, portfolio=portfolio)
+    (verdict,) = events.of(RiskVerdict)
+    assert pipeline.portfolio.positions["BTC"] == pytest.approx(verdict.target)
+    assert verdict.target == pytest.approx(side * 3_000 / (100 * (1 + side * 0.05) * 1.002))
+
+
+@pytest.mark.parametrize("offset", [-100, 60, 300])
+def test_limit_order_of_all_the_money_is_small_enough_to_be_paid_for_at_its_limit(offset: int) -> None:
+    venue = {"kind": "paper", "limit_offset_bps": offset, "spread_bps": 0}
+    _, events = played_seconds({2: 1}, [100.0] * 3 + [98.0] * 3, venue=venue)
+    (order,), (end,) = events.of(PlannedOrder), events.of(OrderEnded)
+    assert (end.state, end.reason) == ("expired", "limit_not_met") if offset < 0 else ("filled", "")
+    price = 1 + (50 + max(offset, 0)) / 10_000
+    assert float(order.quantity) == pytest.approx(10_000 / (100 * price), rel=1e-6)
+
+
+def write_until_full(folder: Path, event: Alarm) -> SessionWriter:
+    """A writer that the disk took nothing of any more, each event in a block; it has ended."""
+    with suppress(OSError), SessionWriter(folder) as writer:
+        while True:
+            writer.input(event)
+            writer.flush()
+    return writer
+
+
+def test_session_whose_disk_was_full_goes_on_behind_its_last_whole_block(tmp_path: Path) -> None:
+    alarm = Alarm(at_us=1, symbol="BTC", code="x", message="".join(map(chr, range(33, 126))) * 5)
+    with tiny_disk(tmp_path / "disk", 64) as disk:
+        folder = disk / "session"
+        before = write_until_full(folder, alarm)
+        written = len(list(read_frames(folder)))
+        assert written > 10
+        enlarge(disk, 1024)
+        with SessionWriter(folder) as after:
+            after.input(alarm)
+        del before  # what it has not written comes to nothing now, and not between the blocks that follow
+        gc.collect()
+        assert len(list(read_frames(folder))) == written + 2
+
+
+def test_session_that_could_not_be_written_for_a_while_has_all_of_it(tmp_path: Path) -> None:
+    noise = "".join(Random(1).choices("".join(map(chr, range(33, 126))), k=90_000))
+    with tiny_disk(tmp_path / "disk", 64) as disk, SessionWriter(disk / "session") as writer:
+        writer.input(Alarm(at_us=1, symbol="BTC", code="x", message="small"))
+        writer.flush()
+        (disk / "other").write_bytes(b"-" * 56 * 1024)
+        writer.input(Alarm(at_us=2, symbol="BTC", code="x", message=noise))
+        with pytest.raises(OSError, match="No space left"):
+            writer.flush()
+        (disk / "other").unlink()
+        enlarge(disk, 1024)
+        writer.flush()
+        assert [decode_event(frame.data).at_us for frame in read_frames(disk / "session")] == [1, 2]
+
+
+def test_event_whose_text_is_no_unicode_any_more_is_shown_as_it_stands(tmp_path: Path) -> None:
+    check = ParityCheck()
+    alarm = Alarm(at_us=1, symbol="BTC", code="x", message="good")
+    check.output(alarm)
+    check.expect(encode_event(alarm).replace(b"good", b"g\xb7od"))
+    assert check.difference is not None
+    assert isinstance(check.difference.recorded, bytes)

@@ -150,6 +150,41 @@ def test_limit_orders_are_worse_for_us_by_the_offset() -> None:
     assert sell.limit_price == "99.9"
 
 
+CAPPED = OrderRules(step=Decimal("0.01"), least=Decimal("0.01"), most=Decimal(2), most_value=Decimal(150))
+
+
+@pytest.mark.parametrize("offset", [None, Decimal(10)])
+@pytest.mark.parametrize(("target", "quantities"), [(0.0, ["1.5", "0.5"]), (-1.0, ["1.5", "1.5"])])
+def test_position_is_closed_or_turned_by_orders_that_are_no_larger_than_the_venue_takes(
+    offset: Decimal | None, target: float, quantities: list[str]
+) -> None:
+    listing = Listing(LISTING.instrument, LISTING.price_step, CAPPED, CAPPED, shorts=True)
+    execute = ExecuteStage("test", {"BTC": listing}, limit_offset_bps=offset)
+    opening = PlannedOrder(
+        at_us=0, symbol="BTC", client_id="before", side=1, quantity="2", limit_price=None, decided_price=100.0
+    )
+    execute.on(fill(opening, "2"))
+    made, ordered = execute.on(verdict(target)), []
+    while made:
+        (event,) = made
+        if isinstance(event, PositionDecision):
+            made = execute.on(verdict(target, at_us=event.at_us))
+        else:
+            ordered.append(event.quantity)
+            execute.on(fill(event, event.quantity))
+            made = execute.on(ended(event))
+    assert ordered == quantities
+
+
+@pytest.mark.parametrize("state", ["expired", "rejected", "cancelled"])
+def test_what_one_order_could_not_have_is_not_asked_for_again_where_it_was_not_filled(state: str) -> None:
+    listing = Listing(LISTING.instrument, LISTING.price_step, CAPPED, CAPPED, shorts=True)
+    execute = ExecuteStage("test", {"BTC": listing})
+    (order,) = execute.on(verdict(5.0))
+    assert order.quantity == "1.5"
+    assert execute.on(ended(order, state)) == ()
+
+
 def candle(close: float, at_us: int = 10, interval_us: int = 60) -> Candle:
     return Candle(
         at_us=at_us,
