@@ -225,7 +225,7 @@ class VenuePortfolio:
         elif isinstance(event, FundingPayment):
             self._cash = less(self._cash, Decimal(event.amount))
             self.cash = float(self._cash)
-            self.record.pay(float(event.amount), self.cash)
+            self.record.pay(symbol, float(event.amount), self.cash)
         else:
             price, quantity = Decimal(event.price), Decimal(event.quantity)
             signed = product(Decimal(event.side), quantity)

@@ -29,6 +29,7 @@ KEPT_TRADES = 100_000
 
 _MOST_ROWS = 4096  # that wait to be looked at
 _SLIPPAGE = pa.field("slippage", pa.float64(), nullable=False)
+_FUNDING = pa.field("funding", pa.float64(), nullable=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class FillLedger:
         self._position = dict.fromkeys(symbols, 0.0)
         self._earned = [0.0] * len(symbols)  # by what was closed of a position that is open still
         self._slipped = [0.0] * len(symbols)  # of the trade that is open
+        self._paid = [0.0] * len(symbols)  # as funding, of the trade that is open
         self._order = [""] * len(symbols)  # of the last fill
 
     def mark(self, at_us: int, symbol: str, price: float, high: float, low: float) -> None:
@@ -106,11 +108,17 @@ class FillLedger:
         self.slippage += fill.slippage
         self._add(_Row(at_us, self._code[symbol], price, price, price, fill.position, fill))
 
-    def pay(self, amount: float, cash: float) -> None:
-        """Funding that was paid, and the portfolio's cash after it; it is in no trade's profit."""
+    def pay(self, symbol: str, amount: float, cash: float) -> None:
+        """Funding that an open position paid, and the portfolio's cash after it: out of the trade's profit."""
         self._settle()
+        code = self._code[symbol]
         self.funding += amount
-        self._ledger.account[at.CASH] = cash
+        self._paid[code] += amount
+        self._earned[code] -= amount
+        account = self._ledger.account
+        account[at.REALISED] -= amount
+        account[at.EQUITY] -= amount
+        account[at.CASH] = cash
 
     def status(self, name: str) -> PortfolioStatus:
         """How the portfolio stands; its sequence is the number of its rows."""
@@ -121,16 +129,17 @@ class FillLedger:
         return PortfolioStatus(name, self._policy, seen, self._fold.count, last_us, self._fold.count, account)
 
     def closed(self, *, symbol: str | None = None, after: int = -1, limit: int | None = None) -> pa.Table:
-        """As `TradeReader.closed`, with the slippage of each; of the last `KEPT_TRADES`."""
+        """As `TradeReader.closed`, with the slippage and funding of each; of the last `KEPT_TRADES`."""
         self._settle()
         return fitting(joined([_EMPTY, *self._closed]), "exit_ordinal", symbol, after).slice(0, limit)
 
     def open(self, *, symbol: str | None = None, after: int = -1, limit: int | None = None) -> pa.Table:
-        """As `TradeReader.open`, with the slippage of each."""
+        """As `TradeReader.open`, with the slippage and funding of each."""
         self._settle()
         trades = self._fold.open()
-        slipped = [self._slipped[self._code[name]] for name in trades["symbol"].to_pylist()]
-        return fitting(_with_slippage(trades, slipped), "entry_ordinal", symbol, after).slice(0, limit)
+        codes = [self._code[name] for name in trades["symbol"].to_pylist()]
+        trades = _with_costs(trades, [(self._slipped[code], self._paid[code]) for code in codes])
+        return fitting(trades, "entry_ordinal", symbol, after).slice(0, limit)
 
     def summary(self, symbol: str | None = None) -> dict[str, Any]:
         """As `TradeReader.summary`, of the last `KEPT_TRADES`."""
@@ -149,17 +158,17 @@ class FillLedger:
         stamps = np.array([row.at_us for row in rows], np.int64)
         codes = np.array([row.code for row in rows], np.int32)
         prices = np.array([row.price for row in rows])
-        slipped: list[float] = []
+        costs: list[tuple[float, float]] = []
         begin = 0
         for place, row in enumerate(rows):
             if row.fill is not None:
                 self._mark(stamps[begin:place], codes[begin:place], prices[begin:place])
-                slipped += self._book(row, row.fill)
+                costs += self._book(row, row.fill)
                 begin = place
         self._mark(stamps[begin:], codes[begin:], prices[begin:])
         closed = self._fold.run(self._trade_rows(rows, stamps, codes, prices))
         if len(closed):
-            self._closed.append(_with_slippage(closed, slipped))
+            self._closed.append(_with_costs(closed, costs))
             self._count += len(closed)
             while self._count - len(self._closed[0]) >= KEPT_TRADES:
                 self._count -= len(self._closed.popleft())
@@ -167,8 +176,8 @@ class FillLedger:
     def _mark(self, stamps: Int64Array, codes: Int32Array, prices: Float64Array) -> None:
         self._ledger.run(stamps, codes, np.zeros(len(stamps), np.int8), prices)
 
-    def _book(self, row: _Row, fill: BookedFill) -> list[float]:
-        """Count a fill, whose row comes next; the slippage of the trade that it closed, if it closed one.
+    def _book(self, row: _Row, fill: BookedFill) -> list[tuple[float, float]]:
+        """Count a fill, whose row comes next; slippage and funding of the trade that it closed, if it closed one.
 
         Money as the kernel counts it (`engine.portfolio.fills`), and beyond that parts: what a part earned is realised
         at once, and whether its position won or lost is known at the position's end.
@@ -207,8 +216,9 @@ class FillLedger:
         account[at.CASH] = fill.cash
         self._order[code] = fill.order
         self._slipped[code] += fill.slippage * part
-        closed = [self._slipped[code]] if over else []
+        closed = [(self._slipped[code], self._paid[code])] if over else []
         self._slipped[code] = (0.0 if over else self._slipped[code]) + fill.slippage * (1.0 - part)
+        self._paid[code] = 0.0 if over else self._paid[code]
         return closed
 
     def _trade_rows(
@@ -233,8 +243,16 @@ def _since(account: Float64Array, at_us: int) -> float:
     return max(float(at_us) - float(account[at.LAST_US]), 0.0) if account[at.SIGNALS] else 0.0
 
 
-def _with_slippage(trades: pa.Table, slippage: list[float]) -> pa.Table:
-    return trades.append_column(_SLIPPAGE, pa.array(slippage, pa.float64()))
+def _with_costs(trades: pa.Table, costs: list[tuple[float, float]]) -> pa.Table:
+    """With what the fills and the funding of each cost; the funding comes out of its P&L."""
+    slippage, funding = np.array(costs, np.float64).reshape(-1, 2).T
+    value = trades["quantity"].to_numpy() * trades["entry_price"].to_numpy()
+    for name, paid in (("pnl", funding), ("return", funding / value)):
+        at_column = trades.schema.get_field_index(name)
+        left = pa.array(trades[name].to_numpy() - paid, pa.float64())
+        trades = trades.set_column(at_column, trades.schema.field(name), left)
+    trades = trades.append_column(_SLIPPAGE, pa.array(slippage, pa.float64()))
+    return trades.append_column(_FUNDING, pa.array(funding, pa.float64()))
 
 
-_EMPTY = _with_slippage(TRADES.empty_table(), [])
+_EMPTY = _with_costs(TRADES.empty_table(), [])

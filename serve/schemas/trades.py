@@ -28,7 +28,10 @@ class TradeBody(Shown):
             description="of a pipeline: what fills cost against the prices decided at, in money; else null"
         ),
     ] = None
-    pnl: Annotated[float, Field(description="after all fees")]
+    funding: Annotated[
+        float | None, Field(description="of a pipeline: what the position paid as funding; else null")
+    ] = None
+    pnl: Annotated[float, Field(description="after all fees and funding")]
     trade_return: Annotated[Share, Field(alias="return", description="P&L on quantity * entry price")]
     bars: Annotated[int, Field(ge=0, description="rows of the symbol after the opening one")]
     mfe: Annotated[Share, Field(ge=0, description="best excursion of the price from the entry price")]

@@ -32,6 +32,10 @@ class Account:
         booked = BookedFill(quantity, price, fee, self.held[symbol], self.cash, slippage, order, closed_by)
         self.ledger.fill(minute * MINUTE_US, symbol, booked)
 
+    def pay(self, amount: float, symbol: str = "BTC") -> None:
+        self.cash -= amount
+        self.ledger.pay(symbol, amount, self.cash)
+
     def performance(self) -> Performance:
         status = self.ledger.status("test")
         return Performance.of(status.account, status.policy)
@@ -151,3 +155,26 @@ def test_nothing_has_happened_yet() -> None:
     assert ledger.status("test").as_dict()["as_of"] is None
     assert len(ledger.closed()) == len(ledger.open()) == 0
     assert ledger.summary()["trades"] == 0
+
+
+def test_funding_comes_out_of_the_profit_of_the_trade_whose_position_paid_it() -> None:
+    account = Account()
+    account.price(0, 100.0)
+    account.fill(0, 2.0, 100.0, order="in")
+    account.pay(3.0)
+    account.fill(2, -1.0, 110.0, order="less")
+    account.pay(-0.5)
+    (held,) = trade_rows(account.ledger.open())
+    assert (held["funding"], held["pnl"]) == (2.5, 10.0 + 0.0 - 2.5)
+    account.fill(4, -3.0, 105.0, order="turn")
+    account.pay(1.0)
+    (closed,) = trade_rows(account.ledger.closed())
+    assert (closed["funding"], closed["pnl"]) == (2.5, 10.0 + 5.0 - 2.5)
+    assert closed["return"] == pytest.approx(12.5 / 200.0)
+    (turned,) = trade_rows(account.ledger.open())
+    assert (turned["side"], turned["funding"]) == ("short", 1.0)
+    found = account.performance()
+    assert account.ledger.funding == 3.5
+    assert found.realised_pnl == pytest.approx(12.5 - 1.0)
+    assert found.equity == pytest.approx(found.initial_cash + found.realised_pnl + found.unrealised_pnl)
+    assert found.equity == pytest.approx(account.cash - 2.0 * 100.0)
