@@ -430,7 +430,6 @@ def _value(request: SignalRequest, name: str) -> float:
 # ONNX Runtime
 
 
-@cache
 def _runtime() -> Any:
     """The package, imported when a model is first loaded; all sessions share its memory, which is bounded."""
     try:
@@ -440,13 +439,18 @@ def _runtime() -> Any:
             "a model needs ONNX Runtime, which is not installed; expected the extra `inference`: "
             "pip install 'raysignal[inference]'"
         ) from error
+    _bound_memory(onnxruntime)
+    return onnxruntime
+
+
+@cache
+def _bound_memory(onnxruntime: Any) -> None:
     memory = onnxruntime.OrtMemoryInfo(
         "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
     )
     # As much at a time as is asked for: what is small stays small.
     bounds = {"max_mem": MOST_MEMORY_BYTES, "arena_extend_strategy": 1}
     onnxruntime.create_and_register_allocator(memory, onnxruntime.OrtArenaCfg(bounds))
-    return onnxruntime
 
 
 def _session(files: ModelFiles) -> Any:

@@ -15,7 +15,7 @@ from raysignal.agents.llm.prompting import load_prompt
 from raysignal.engine.core.errors import InvalidField, RowErrors
 from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.intake import Reading, read_batch, read_signal
-from tests.support.advising import brief
+from tests.support.advising import context
 from tests.support.one_replica import replica
 
 SECRET = "hunter2-7f3a"
@@ -180,7 +180,7 @@ def stored(folder: Path) -> list[bytes]:
 
 def test_a_prompt_holds_no_secret() -> None:
     texts = {"password": SECRET, "headline": "calm"}
-    told = brief(texts=texts, categories={"token": SECRET}, numbers={"key": 987_654.0, "rsi": np.float64(1)})
+    told = context(texts=texts, categories={"token": SECRET}, numbers={"key": 987_654.0, "rsi": np.float64(1)})
     prompt = load_prompt().render(told)
     assert SECRET not in prompt.user
     assert "987" not in prompt.user
