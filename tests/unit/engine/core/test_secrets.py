@@ -180,7 +180,9 @@ def stored(folder: Path) -> list[bytes]:
 
 def test_a_prompt_holds_no_secret() -> None:
     texts = {"password": SECRET, "headline": "calm"}
-    told = context(texts=texts, categories={"token": SECRET}, numbers={"key": 987_654.0, "rsi": np.float64(1)})
+    told = context(
+        texts=texts, categories={"token": SECRET}, numbers={"key": 987_654.0, "rsi": np.float64(1)}
+    )
     prompt = load_prompt().render(told)
     assert SECRET not in prompt.user
     assert "987" not in prompt.user
