@@ -318,7 +318,7 @@ class PipelineSettings(_Area):
     )
     folder: str = Field(
         default="raysignal-pipelines",
-        description="where their sessions lie, a folder each; on the machine of the actor",
+        description="where their sessions lie, a folder each; of several nodes one that all find",
     )
     raw: bool = Field(
         default=False,

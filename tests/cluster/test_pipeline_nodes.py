@@ -12,6 +12,7 @@ from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime.pipeline_actors import Pipelines
 from raysignal.runtime.settings import Settings
 from tests.cluster import processes
+from tests.cluster.conftest import Open
 from tests.cluster.nodes import Nodes
 from tests.cluster.waiting import until_async
 
@@ -26,8 +27,9 @@ venue: {{kind: paper, fee_bps: 2}}
 
 
 async def test_files_run_on_different_nodes_and_one_whose_node_is_killed_goes_on_elsewhere(
-    nodes: Nodes, tmp_path: Path
+    nodes: Nodes, open_desk: Open, tmp_path: Path
 ) -> None:
+    await open_desk((tmp_path / "store").as_uri())  # whose actors end with the test
     symbols = {"first": "BTCUSDT", "second": "ETHUSDT"}
     for name, symbol in symbols.items():
         (tmp_path / f"{name}.yaml").write_text(CONFIG.format(name=name, symbol=symbol), encoding="utf-8")

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.core.market_events import BookChange, BookLost, Trade
+from raysignal.engine.core.market_events import BookChange, BookLost, ContractState, Trade
 from raysignal.engine.market.recordings import RecordingHeader, read_recording
 from raysignal.engine.market.replay import MergedReplay, series_of
 
@@ -107,7 +107,17 @@ def test_trades_and_books_of_recordings_are_tables(
         assert whole["ask_size_1"].tolist() == [instrument.size(each.ask_size) for each in changes]
         assert (whole["bid_price_1"] > whole["bid_price_2"]).all()
         assert (whole["ask_price_2"] < whole["ask_price_3"]).all()
-        assert rows[instrument.name] == {"trades": len(trades), "books": len(books)}
+        files = {path.stem: pd.read_parquet(path) for path in folder.iterdir()}
+        assert rows[instrument.name] == {name: len(table) for name, table in files.items()}
+        assert files.keys() >= {"trades", "books"}
+        states = [
+            each for each in events if isinstance(each, ContractState) and each.instrument == instrument
+        ]
+        assert bool(states) == ("contracts" in files) == (instrument.venue == "binance-usdm")
+        if states:
+            known = files["contracts"][files["contracts"]["mark"].notna()]
+            assert known["mark"].tolist() == [float(each.mark) for each in states if each.mark is not None]
+            assert known["open_interest"].isna().all()
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     again = feed("export", recorded[0], "--out", tmp_path)
     assert again.exit_code == 1
