@@ -71,7 +71,8 @@ def report(pipeline: Pipeline, log: EventCounts, output: Output) -> None:
     )
     output.say(
         f"profit    of closed trades {performance['realised_pnl']:+,.2f}, of what is open "
-        f"{performance['unrealised_pnl']:+,.2f}; in it fees {performance['fees']:,.2f}, slippage {figures['slippage']:,.2f}"
+        f"{performance['unrealised_pnl']:+,.2f}; in it fees {performance['fees']:,.2f}, "
+        f"slippage {figures['slippage']:,.2f}"
     )
     for alarm in log.alarms[-3:]:
         output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
