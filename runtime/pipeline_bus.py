@@ -155,9 +155,9 @@ class DecideProcess:
             for each in others:
                 each.cancel()
             ended = await asyncio.gather(running, *others, return_exceptions=True)
-        for each in ended:
-            if isinstance(each, Exception):
-                raise each
+        for error in ended:
+            if isinstance(error, Exception):
+                raise error
 
     async def _backfill(self, backfill: CandleBackfill) -> None:
         await _tell(self.bus, self.pipeline.config.name, backfill)
