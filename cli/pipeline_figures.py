@@ -67,7 +67,11 @@ def report(pipeline: Pipeline, log: EventCounts, output: Output) -> None:
     output.say(
         f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
         f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
-        f"Sharpe {_ratio(performance['sharpe']) or 'not known yet'}, fees {performance['fees']:,.2f}, "
+        f"Sharpe {_ratio(performance['sharpe']) or 'not known before a week'}"
+    )
+    output.say(
+        f"profit    of closed trades {performance['realised_pnl']:+,.2f}, of what is open "
+        f"{performance['unrealised_pnl']:+,.2f}; in it fees {performance['fees']:,.2f}, "
         f"slippage {figures['slippage']:,.2f}, funding {figures['funding']:,.2f}"
     )
     for alarm in log.alarms[-3:]:

@@ -293,8 +293,8 @@ async def decide_process(
 
 
 def streams_of(name: str) -> list[str]:
-    """What the side that decides reads."""
-    return [market_stream(name), commands_stream(name)]
+    """What the side that decides reads; of what comes together, commands first."""
+    return [commands_stream(name), market_stream(name)]
 
 
 def command_over_bus(bus: Bus, name: str, command: Command, *, wait_s: float = COMMAND_S) -> None:

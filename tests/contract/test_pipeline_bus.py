@@ -332,10 +332,13 @@ async def test_answers_of_a_review_come_over_the_bus_and_what_a_dead_process_ask
             running = asyncio.create_task(process.run())
             try:
                 async with asyncio.timeout(120):
+                    last: Candle | None = None
                     while not until(events):
                         assert not running.done(), running
-                        bus.publish(MARKET, [next(market)])
-                        await asyncio.sleep(0.02)
+                        if last is None or last in events.inputs:
+                            last = next(market)
+                            bus.publish(MARKET, [last])
+                        await asyncio.sleep(0.01)
             finally:
                 running.cancel()
                 await asyncio.gather(running, return_exceptions=True)
