@@ -188,7 +188,9 @@ class SessionPlayer:
 
     def _play_facts(self, folder: Path) -> None:
         check = self._check
-        facts = Candle if self.pipeline.venue is None else Candle | OrderFill | OrderEnded | FundingPayment
+        facts: tuple[type, ...] = (
+            (Candle,) if self.pipeline.venue is None else (Candle, OrderFill, OrderEnded, FundingPayment)
+        )
         for number, kind, data in self._frames(folder):
             if kind == MESSAGE:
                 continue

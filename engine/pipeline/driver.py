@@ -124,13 +124,12 @@ class PathDriver:
         assert self._venue is not None
         if self._venue.idle or candle.interval_us != market.mark_us[candle.symbol]:
             return
-        instrument, at_us = (
-            market.instruments[candle.symbol],
+        instrument, at_us = market.instruments[candle.symbol], candle.at_us - candle.interval_us
+        if market.latency_us < candle.interval_us:
             # An order that is faster than a candle meets its open, which is the price then as far as anybody knows.
-            candle.at_us
-            - candle.interval_us
-            + (market.latency_us if market.latency_us < candle.interval_us else 0),
-        )
+            at_us += market.latency_us
+        elif not self._venue.has_order(candle.symbol, at_us - market.latency_us):
+            return
         news = self._venue.book_changed(CandleDepth(instrument, candle.open, market.spread_bps), at_us)
         self._venue.book_lost(instrument, at_us)  # until the next open nothing is known of it
         self._say(news)
@@ -149,6 +148,4 @@ class PathDriver:
             if not self.sends:
                 self._venue.follow(event)
             elif type(event) is PlannedOrder:
-                if self._market is not None:
-                    self._venue.time_passed(event.symbol, event.at_us)
                 self.send(event)

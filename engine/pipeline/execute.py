@@ -80,12 +80,7 @@ class ExecuteStage:
             working.held = total((working.held, product(Decimal(event.side), Decimal(event.quantity))))
             return ()
         if isinstance(event, OrderEnded):
-            if working.order is None or working.order.client_id != event.client_id:
-                return ()
-            working.order = None
-            decision = working.waiting or (working.rest if event.state == OrderState.FILLED else None)
-            working.waiting = working.rest = None
-            return () if decision is None else (msgspec.structs.replace(decision, at_us=event.at_us),)
+            return self._ended(working, event)
         refused = event.outcome is RiskOutcome.REFUSE
         if working.order is not None:
             working.waiting, working.rest = None if refused else event.decision, None
@@ -101,6 +96,21 @@ class ExecuteStage:
             order.client_id, self._listings[order.symbol].instrument, Side(order.side),
             OrderType.MARKET if limit is None else OrderType.LIMIT, Decimal(order.quantity), limit, TimeInForce.IOC,
         )  # fmt: skip
+
+    @staticmethod
+    def _ended(working: _Working, event: OrderEnded) -> Sequence[PositionDecision]:
+        """The decision that waited, or of which something is left."""
+        if working.order is None or working.order.client_id != event.client_id:
+            return ()
+        asked = working.waiting
+        if asked is None and working.rest is not None and event.state == OrderState.FILLED:
+            # A microsecond later, so that its order is another one.
+            asked = msgspec.structs.replace(working.rest, at_us=working.rest.at_us + 1)
+        working.order = working.waiting = working.rest = None
+        if asked is None:
+            return ()
+        # The end of an order that nothing was filled of is stamped as its beginning; this was decided since.
+        return (msgspec.structs.replace(asked, at_us=max(asked.at_us, event.at_us)),)
 
     def _plan(self, working: _Working, verdict: RiskVerdict, at_us: int) -> Sequence[PlannedOrder]:
         decision, listing = verdict.decision, self._listings[verdict.symbol]

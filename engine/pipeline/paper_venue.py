@@ -180,9 +180,10 @@ class PaperVenue:
         account.exchange.traded(trade, at_us)
         return self._news(account)
 
-    def time_passed(self, symbol: str, at_us: int) -> None:
-        """It is so late at the exchange of a symbol; where only candles are known nothing else says so to an order."""
-        self._of_symbol[symbol].exchange.time_passed(at_us)
+    def has_order(self, symbol: str, sent_us: int) -> bool:
+        """Whether an order in a symbol is under way that was sent by then."""
+        orders = self._of_symbol[symbol].open.values()
+        return any(order.symbol == symbol and order.at_us <= sent_us for order in orders)
 
     def book_lost(self, instrument: Instrument, at_us: int) -> None:
         """Nothing is filled until the book is in sync."""

@@ -164,16 +164,26 @@ def test_position_is_closed_or_turned_by_orders_that_are_no_larger_than_the_venu
         at_us=0, symbol="BTC", client_id="before", side=1, quantity="2", limit_price=None, decided_price=100.0
     )
     execute.on(fill(opening, "2"))
-    made, ordered = execute.on(verdict(target)), []
+    made, ordered, identities = execute.on(verdict(target, at_us=5)), [], set()
     while made:
         (event,) = made
         if isinstance(event, PositionDecision):
             made = execute.on(verdict(target, at_us=event.at_us))
         else:
             ordered.append(event.quantity)
+            identities.add(event.client_id)
             execute.on(fill(event, event.quantity))
             made = execute.on(ended(event))
     assert ordered == quantities
+    assert len(identities) == len(quantities)
+
+
+def test_decision_that_waited_is_not_asked_about_as_of_before_it_was_made() -> None:
+    execute = stage()
+    (order,) = execute.on(verdict(1.0))
+    execute.on(verdict(-1.0, number=2, at_us=7))
+    (again,) = execute.on(ended(order, "expired"))  # at 3, the stamp of an order that nothing was filled of
+    assert (again.number, again.at_us) == (2, 7)
 
 
 @pytest.mark.parametrize("state", ["expired", "rejected", "cancelled"])
