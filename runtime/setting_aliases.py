@@ -1,5 +1,6 @@
 """Settings under the names that other services of model signals have for them, where the `RAYSIGNAL_` name is unset."""
 
+import re
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "SIGNAL_SERVICE_PORT": ("http", "port"),
 }
 """Variable to area and name; one that is empty is unset."""
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 DATABASE = ("database_url",)
 POSTGRES = ("POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD")
 """The parts of a database's address. Without the first none of them is read: images of PostgreSQL set the others for
@@ -68,7 +70,7 @@ def _refuse_percent(value: str) -> None:
 
 def _postgres_address(environ: Mapping[str, str]) -> str:
     host, port, name, user, password = (environ.get(each, "").strip() for each in POSTGRES)
-    if not set(host).isdisjoint("/@?#[] "):
+    if not _HOST.fullmatch(host):
         raise SettingsError(f"POSTGRES_HOST is {shorten(host)}; expected the name or address of a host alone")
     if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535):
         raise SettingsError(f"POSTGRES_PORT is {shorten(port)}; expected a port from 1 to 65535")

@@ -360,6 +360,8 @@ class InferenceSettings(_Area):
     @classmethod
     def _from_here(cls, value: str | None) -> str | None:
         """Processes with other working directories find the same folder."""
+        if value is not None and not value.strip():
+            raise ValueError("expected a folder or s3://bucket/prefix, or no such variable")
         return value if value is None or "://" in value else str(Path(value).absolute())
 
 

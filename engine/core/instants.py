@@ -27,7 +27,7 @@ _WRITTEN = re.compile(
 )
 _TIME_OF_DAY = re.compile(_CLOCK, re.ASCII)
 _EPOCH_NUMBER = re.compile(r"[0-9]{9,19}(?:\.[0-9]+)?")
-_BAR = re.compile(r"(\d{1,15})\s*(us|ms|s|m|min|h|d|w)")
+_BAR = re.compile(r"(\d{1,15})\s*(us|ms|s|m|min|h|d|w)", re.ASCII)
 _BAR_UNITS = {
     "us": 1, "ms": 1_000, "s": MICROSECONDS, "m": 60 * MICROSECONDS, "min": 60 * MICROSECONDS,
     "h": 3_600 * MICROSECONDS, "d": DAY_US, "w": 7 * DAY_US,
@@ -95,7 +95,9 @@ def parse_bar(text: str) -> int:
 def check_interval(interval_us: int) -> int:
     """The interval itself, if bars of it can be made: 1 s to 1 d, a whole number of them in a day."""
     if not MICROSECONDS <= interval_us <= DAY_US or DAY_US % interval_us:
-        raise InvalidField("bar", f"{interval_us} us", "a length from 1s to 1d that divides a day")
+        raise InvalidField(
+            "bar", f"{interval_us / MICROSECONDS:g}s", "a length from 1s to 1d that divides a day"
+        )
     return interval_us
 
 

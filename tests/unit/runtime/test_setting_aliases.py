@@ -111,6 +111,11 @@ def test_a_whole_address_goes_before_its_parts(monkeypatch: pytest.MonkeyPatch, 
         ("ATR_MULTIPLIER_SL", "-1", "ATR_MULTIPLIER_SL is '-1'"),
         ("SIGNAL_SERVICE_PORT", "http", "SIGNAL_SERVICE_PORT is 'http'"),
         ("POSTGRES_HOST", "user@db", "POSTGRES_HOST is 'user@db'; expected the name or address of a host"),
+        ("POSTGRES_HOST", "db:5432", "POSTGRES_HOST is 'db:5432'; expected the name or address of a host"),
+        ("POSTGRES_HOST", "db\nx", "expected the name or address of a host alone"),
+        ("POSTGRES_HOST", "one,two", "POSTGRES_HOST is 'one,two'; expected the name or address of a host"),
+        ("RAYSIGNAL_INFERENCE__MODEL", "", "expected a folder or s3://bucket/prefix, or no such variable"),
+        ("RAYSIGNAL_INFERENCE__MODEL", " ", "expected a folder or s3://bucket/prefix, or no such variable"),
     ],
 )
 def test_a_refusal_names_the_alias_that_was_set(
