@@ -213,7 +213,7 @@ def test_a_message_beyond_all_bounds_is_refused() -> None:
 def test_another_symbol_and_another_kind_are_elsewhere() -> None:
     speech = SPEECHES["binance"]()
     raw = speech.trade("5", 100_000, 7_000, 1, START_MS)
-    for other in (raw.replace(b"BTCUSDT", b"XRPUSDT"), raw.replace(b"@trade", b"@forceOrder")):
+    for other in (raw.replace(b"BTCUSDT", b"XRPUSDT"), raw.replace(b"@trade", b"@miniTicker")):
         tracker = speech.tracker()
         assert not tracker.receive(other, 1)
         assert tracker.counts["unknown"] == 1
