@@ -132,6 +132,11 @@ class StreamApp:
             subscription = _resumed(subscription, last.decode("latin-1"))
         if subscription.lines:
             raise InvalidField("lines", True, "it for a WebSocket alone")
+        if scope.get("state", {}).get("method") == "HEAD":
+            # It has no events: whoever passed it on would send another request behind an answer that does not end.
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         async with self._hub.session() as session:
             await session.subscribe(subscription)
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
