@@ -85,8 +85,8 @@ def _path(scope: Scope) -> str:
 
 
 class ErrorMiddleware:
-    """An ASGI middleware. A request's state has its `line` of the log, the `claim` to have signed its body, and `about`
-    for what is to be told of it where it is refused.
+    """An ASGI middleware. A request's state has its `method`, its `line` of the log, the `claim` to have signed its
+    body, and `about` for what is to be told of it where it is refused.
 
     Args:
         app: what answers.
@@ -158,7 +158,7 @@ class ErrorMiddleware:
         query = scope["query_string"]
         claim = self._access.admit(method, path, query, headers_by_name(scope["headers"]))
         refuse_repeated(query)
-        state = {**scope.get("state", {}), "line": line, "claim": claim, "about": about}
+        state = {**scope.get("state", {}), "method": method, "line": line, "claim": claim, "about": about}
         # What GET answers, HEAD does; the server leaves the body out.
         return {**scope, "state": state, "method": "GET" if method == "HEAD" else method}
 

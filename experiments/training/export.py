@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from raysignal.agents.inference.card import CARD, GRAPH
-from raysignal.engine.core.errors import InvalidField, RaysignalError
+from raysignal.agents.inference.card import CARD, GRAPH, read_card
+from raysignal.engine.core.errors import InvalidField, RaysignalError, StoreUnavailable
 from raysignal.engine.core.instants import check_interval, format_instant
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.portfolio.file_observations import length
@@ -58,6 +59,8 @@ def export_model(
     Raises:
         NotFound: no such run, or it is not finished.
         InvalidField: no training, no such seed, a folder that holds something, or bars that no model can be stepped on.
+        ModelRefused: the name can be none of a model.
+        StoreUnavailable: the folder cannot be written.
         RaysignalError: ONNX Runtime says something else than JAX; nothing was written.
     """
     run = load_run(blobs, run_id)
@@ -73,15 +76,30 @@ def export_model(
     _, parameters = read_seed(blobs, run_id, chosen)
     graph = graph_of(parameters)
     card = card_of(run.manifest, graph, name=name, version=f"{run_id[:48]}.{chosen}")
+    read_card(str(folder), json_bytes(card))
     difference, episodes = parity(graph, parameters)
     if not difference < TOLERANCE:
         raise RaysignalError(
             f"ONNX Runtime and JAX differ by {difference:.1e} over {STEPS:,d} steps; expected less than {TOLERANCE:g}"
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / GRAPH).write_bytes(graph)
-    (folder / CARD).write_bytes(json_bytes(card))
+    _write(folder, {GRAPH: graph, CARD: json_bytes(card)})
     return ExportedModel(card, difference, STEPS, episodes)
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make the folder with all of its files at once."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".raysignal-model-", dir=folder.parent) as beside:
+            made = Path(beside) / "model"
+            made.mkdir()
+            for name, content in files.items():
+                (made / name).write_bytes(content)
+            made.replace(folder)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"the model cannot be written to {folder}: {error}; nothing was left there"
+        ) from error
 
 
 def card_of(manifest: Mapping[str, Any], graph: bytes, *, name: str, version: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ class TradeQuery(PageQuery):
     "",
     summary="Closed trades as they closed, or open ones at their last prices, page by page",
     response_model=TradesBody,
+    response_model_exclude_unset=True,
 )
 async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State, line: Line) -> Any:
     wanted = TradeQuery(replica.named(asked.portfolio), asked.status, asked.symbol)
@@ -45,6 +46,7 @@ async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State,
     "/summary",
     summary="What the trades come to: statistics, distribution, the last, best and worst",
     response_model=TradeSummaryBody,
+    response_model_exclude_unset=True,
 )
 async def get_trade_summary(asked: Annotated[TradesOfParameters, Query()], replica: State, line: Line) -> Any:
     portfolio = line["portfolio"] = replica.named(asked.portfolio)

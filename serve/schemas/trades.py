@@ -25,11 +25,11 @@ class TradeBody(Shown):
     slippage: Annotated[
         float | None,
         Field(
-            description="of a pipeline: what fills cost against the prices decided at, in money; else null"
+            description="of a pipeline: what fills cost against the prices decided at, in money; else absent"
         ),
     ] = None
     funding: Annotated[
-        float | None, Field(description="of a pipeline: what the position paid as funding; else null")
+        float | None, Field(description="of a pipeline: what the position paid as funding; else absent")
     ] = None
     pnl: Annotated[float, Field(description="after all fees and funding")]
     trade_return: Annotated[Share, Field(alias="return", description="P&L on quantity * entry price")]

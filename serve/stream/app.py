@@ -133,6 +133,11 @@ class StreamApp:
         for name in ("lines", "deflate"):
             if getattr(subscription, name):
                 raise InvalidField(name, True, "it for a WebSocket alone")
+        if scope.get("state", {}).get("method") == "HEAD":
+            # It has no events: whoever passed it on would send another request behind an answer that does not end.
+            await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            return
         async with self._hub.session() as session:
             await session.subscribe(subscription)
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})

@@ -1,13 +1,17 @@
 """A policy that learns: it finds what is planted, claims nothing where nothing is, and is the same as an ONNX model."""
 
 import io
+import resource
+import signal
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 
-from raysignal.engine.core.errors import InvalidField, NotFound
+from raysignal.agents.inference.card import ModelCard
+from raysignal.agents.inference.onnx_policy import load_model
+from raysignal.engine.core.errors import InvalidField, ModelRefused, NotFound, StoreUnavailable
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes
 from raysignal.experiments.training.environment import TrainingData
@@ -188,6 +192,28 @@ def test_what_cannot_be_exported_is_a_sentence_and_nothing_is_written(finished, 
     with pytest.raises((InvalidField, NotFound), match=said):
         export_model(finished, run, tmp_path / "full", seed=seed)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes"]
+
+
+def test_a_name_that_no_model_has_and_a_full_disk_leave_nothing(finished, tmp_path):
+    from raysignal.experiments.training import export
+
+    with pytest.raises(ModelRefused, match="name is 'my model'"):
+        export.export_model(finished, "r", tmp_path / "model", name="my model")
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    taken = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+    try:
+        with pytest.raises(
+            StoreUnavailable, match=r"the model cannot be written to .*; nothing was left there"
+        ):
+            export.export_model(finished, "r", tmp_path / "model")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, taken)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "model").mkdir()
+    made = export.export_model(finished, "r", tmp_path / "model")
+    assert load_model(str(tmp_path / "model")).digest == ModelCard(**made.card).digest
 
 
 @pytest.mark.long

@@ -481,6 +481,20 @@ async def test_what_is_not_there_is_said_with_what_is(tmp_path: Path) -> None:
                 await made.app({"type": "http", "method": method, "path": path}, _nothing, _nothing)
         with pytest.raises(InvalidField, match="lines is True"):
             await _events(made, 1, {"lines": "true"})
+        # The middleware hands HEAD on as GET; an answer without an end would keep the connection from the next request.
+        sent: list[dict[str, Any]] = []
+        scope = {
+            "type": "http", "method": "GET", "path": "/v1/stream", "headers": [HOST], "query_string": b"",
+            "state": {"method": "HEAD"},
+        }  # fmt: skip
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async with asyncio.timeout(10):
+            await made.app(scope, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        assert [(each.get("status"), each.get("body")) for each in sent] == [(200, None), (None, b"")]
+        assert not made.hub.sessions
         with pytest.raises(InvalidField, match="Last-Event-ID is 'x'"):
             await _events(made, 1, {}, [(b"last-event-id", b"x")])
     async with world(tmp_path, **KEY) as made:
