@@ -203,13 +203,13 @@ def completed(
         if kept_as in features:
             raise InvalidField(name, value, f"only one name of {kept_as}")
         features[kept_as] = value
+    if asked.close is not None:
+        features.setdefault("close", asked.close)
     known_at_us: dict[str, int] = {}
     for full, name in {**{full_name(each): each for each in USUAL}, **own}.items():
         if name in features:
             continue
-        if name == "close" and asked.close is not None:
-            features[name] = asked.close
-        elif bars is not None and full in bars.values:
+        if bars is not None and full in bars.values:
             features[name] = bars.values[full]
             known_at_us[name] = bars.end_us
     for name in needs.features:
@@ -286,6 +286,15 @@ class SignalGenerator:
 
     async def _generated(self, asked: AskedSignal, at_us: int) -> ModelSignal:
         needs = await self.needs()
+        try:
+            return await self._of_needs(asked, at_us, needs)
+        except (InvalidField, IdentityConflict):
+            self._needs = None  # another model may speak by now
+            if (now := await self.needs()) == needs:
+                raise
+            return await self._of_needs(asked, at_us, now)
+
+    async def _of_needs(self, asked: AskedSignal, at_us: int, needs: ModelNeeds) -> ModelSignal:
         features, known_at_us = completed(asked, needs, await self._bars_of(asked, at_us, needs))
         return await self._sent(_request(asked, at_us, features, known_at_us))
 
