@@ -38,6 +38,7 @@ from raysignal.engine.portfolio.receipts import SymbolMark
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
+from raysignal.runtime.venue_feeds import json_lines
 
 _NAME = "model-signals"
 _PATIENCE_S = 30.0
@@ -122,8 +123,16 @@ class ModelActor:
 
     async def _follow_bars(self) -> None:
         """Begin, and bring the bars of what is held as they end."""
+        log, told = json_lines("model-signals"), ""
         while True:
-            await self.ask("follow_bars", time.time_ns() // 1000)
+            try:
+                trouble = await self.ask("follow_bars", time.time_ns() // 1000)
+            except Exception as error:  # noqa: BLE001 - a defect is told and tried again, as by pipelines
+                trouble = error
+            said = str(trouble) if isinstance(trouble, Exception) else ""
+            if said and said != told:
+                log.warning("bars_not_followed", reason=said)
+            told = said
             await asyncio.sleep(_FOLLOW_S)
 
     async def ask(self, method: str, *arguments: Any) -> Any:

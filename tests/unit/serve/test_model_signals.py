@@ -17,6 +17,7 @@ from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.database.database import open_database
 from raysignal.engine.market.bar_rows import store_bars
 from raysignal.engine.market.bars import Bar, Basis
+from raysignal.serve.model_signals import AskedSignal, ModelNeeds, completed
 from tests.support.one_replica import Replica, replica, speaking_to
 from tests.support.onnx_models import feed_forward, write_model
 
@@ -28,6 +29,15 @@ BUY = {
 }  # fmt: skip
 NOW_US = parse_instant("2026-03-02T15:00:00Z")
 MINUTE = 60_000_000
+
+
+@pytest.mark.parametrize("features", [("rsi(14)", "close"), ("close",)])
+def test_a_body_is_the_same_content_to_a_replica_that_does_not_know_of_a_new_model_yet(
+    features: tuple[str, ...],
+) -> None:
+    asked = AskedSignal("USDCOP", NOW_US, 4250.5, {"rsi": 35.5, "macd": -2.3})
+    before, after = ModelNeeds((), (), True, None), ModelNeeds(features, (), False, None)
+    assert completed(asked, before, None)[0] == completed(asked, after, None)[0]
 
 
 class Clock:
