@@ -7,8 +7,9 @@ signal = await replica.generator.generate(asked)
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raysignal.agents.inference.bar_database import BarDatabase
@@ -36,8 +37,6 @@ from raysignal.engine.intake.fields import MAX_FEATURES, name_of
 from raysignal.engine.intake.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from raysignal.agents.inference.stored_bars import BarValues
     from raysignal.runtime.model_signals import ModelSignals
     from raysignal.runtime.portfolio_actors import PortfolioClient
@@ -285,18 +284,22 @@ class SignalGenerator:
         raise AssertionError
 
     async def _generated(self, asked: AskedSignal, at_us: int) -> ModelSignal:
+        async def of(needs: ModelNeeds) -> ModelSignal:
+            features, known_at_us = completed(asked, needs, await self._bars_of(asked, at_us, needs))
+            return await self._sent(_request(asked, at_us, features, known_at_us))
+
+        return await self._of_needs(of)
+
+    async def _of_needs(self, make: Callable[[ModelNeeds], Awaitable[ModelSignal]]) -> ModelSignal:
+        """A signal of what the model needs; where that fails and another one speaks by now, of what that needs."""
         needs = await self.needs()
         try:
-            return await self._of_needs(asked, at_us, needs)
+            return await make(needs)
         except (InvalidField, IdentityConflict):
-            self._needs = None  # another model may speak by now
+            self._needs = None
             if (now := await self.needs()) == needs:
                 raise
-            return await self._of_needs(asked, at_us, now)
-
-    async def _of_needs(self, asked: AskedSignal, at_us: int, needs: ModelNeeds) -> ModelSignal:
-        features, known_at_us = completed(asked, needs, await self._bars_of(asked, at_us, needs))
-        return await self._sent(_request(asked, at_us, features, known_at_us))
+            return await make(now)
 
     async def generate_from_bars(self, asked: AskedSignal) -> ModelSignal:
         """The signal at the end of the last stored bar, or of the last one before the body's stamp.
@@ -307,8 +310,10 @@ class SignalGenerator:
         """
         if asked.signal_id and (before := await self._before(asked)) is not None:
             return before
+        return await self._of_needs(partial(self._of_bars, asked))
+
+    async def _of_bars(self, asked: AskedSignal, needs: ModelNeeds) -> ModelSignal:
         at_us = self._now_us() if asked.at_us is None else asked.at_us
-        needs = await self.needs()
         bars = await self._bars_of(asked, at_us, needs)
         if bars is None:
             address = shown_address(self._bars.address)

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -60,6 +61,7 @@ def folder(host):
 
 _TWO_RAYLETS = """
 import sys
+from contextlib import suppress
 from raysignal.runtime.local_cluster import private_folder
 from ray.cluster_utils import Cluster
 from tests.support.starting import one_start_at_a_time
@@ -111,12 +113,16 @@ def family(pid):
 
 def listening(pid):
     """Every TCP address at which a process of the service listens, as (address, port, its process)."""
-    return {
-        (each.laddr.ip, each.laddr.port, " ".join(process.cmdline())[:80])
-        for process in family(pid)
-        for each in process.net_connections("tcp")
-        if each.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for process in family(pid):
+        with suppress(psutil.NoSuchProcess):  # one that has ended since
+            name = " ".join(process.cmdline())[:80]
+            found |= {
+                (each.laddr.ip, each.laddr.port, name)
+                for each in process.net_connections("tcp")
+                if each.status == psutil.CONN_LISTEN
+            }
+    return found
 
 
 def test_every_port_listens_on_loopback_alone_but_one_that_asks_for_the_token(serving):

@@ -1,7 +1,7 @@
 """Operations of the OpenAPI document, fuzzed: no 500, no status or body that the document does not know.
 
 What the document allows is taken and what it forbids is refused, but where no schema can tell: that the stamps of
-signals go on, that a text is CSV or JSON, that a cursor is one of a page.
+signals go on, that a text is CSV or JSON, that a cursor is one of a page, that a name has nothing invisible.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,7 @@ BEYOND_SCHEMAS = {
     "POST /v1/model/shadow",
     "POST /v1/model/promote",
     "POST /v1/model/roll-back",
+    "POST /portfolios/{name}/symbols",
     "POST /signal",
     "POST /signals",
     "POST /hooks/{token}",
