@@ -71,6 +71,8 @@ def test_every_example_works_and_its_answer_is_as_described(
             away |= path.startswith("/hooks/") and answer.status_code == 404
             # The examples' models lie nowhere, and none runs in shadow.
             away |= path.startswith("/v1/model/") and answer.status_code in {404, 409, 422, 503}
+            # Another test may have asked for the signal of the same bar, with other content.
+            away |= path == "/api/signals/generate-from-db" and answer.status_code == 409
             # The service of these tests runs no pipeline.
             away |= answer.status_code == 404 and answer.json().get("field") == "pipeline.files"
             assert answer.is_success or away, (method, filled, kind, answer.text)
