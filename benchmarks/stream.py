@@ -15,7 +15,6 @@ import statistics
 import struct
 import tempfile
 import time
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -40,7 +39,7 @@ _AFTER_A_KILL_S = 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 """Between attempts to come back, as `raysignal.Stream` has them."""
 _LOOK_S = 0.05
-_TEXT, _BINARY, _CLOSE, _PING, _PONG = 1, 2, 8, 9, 10
+_TEXT, _CLOSE, _PING, _PONG = 1, 8, 9, 10
 _SENT, _SEQUENCE = re.compile(rb'"sent":([0-9.]+)'), re.compile(rb'"sequence":([0-9]+)')
 
 
@@ -105,8 +104,6 @@ class SocketListener(asyncio.Protocol):
         del data[:at]
 
     def _frame(self, opcode: int, payload: bytes) -> None:
-        if opcode == _BINARY:
-            opcode, payload = _TEXT, zlib.decompress(payload)
         if opcode == _PING:
             mask = os.urandom(4)
             masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
@@ -284,7 +281,7 @@ async def _last_posted(http: httpx.AsyncClient) -> int:
 
 async def _resume(port: int, clients: int) -> float:
     began = time.perf_counter()
-    coming = [ListeningClient(port, "lines=true&deflate=true", 0) for _ in range(clients)]
+    coming = [ListeningClient(port, "lines=true", 0) for _ in range(clients)]
     tasks = [asyncio.create_task(each.run()) for each in coming]
     await _until(lambda: all(each.received.messages >= 4 * ROWS_BACK for each in coming))
     took = time.perf_counter() - began

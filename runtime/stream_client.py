@@ -12,7 +12,6 @@ import base64
 import json
 import random
 import time
-import zlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -84,7 +83,7 @@ class Stream:
                     while True:
                         frame = await asyncio.wait_for(socket.recv(), _SILENT_S)
                         alive_s, pause_s = time.monotonic(), _FIRST_PAUSE_S
-                        for line in _text(frame).split("\n"):
+                        for line in (frame if isinstance(frame, str) else "").split("\n"):
                             if (message := self._taken(self._read(line))) is not None:
                                 yield message
                                 alive_s = time.monotonic()  # what its reader took is not the service's
@@ -117,7 +116,7 @@ class Stream:
             asked["since"] = json.dumps(self.position)
         if self.epoch is not None:
             asked["epoch"] = self.epoch
-        return urlencode(asked | {"lines": "true", "deflate": "true"})
+        return urlencode(asked | {"lines": "true"})
 
     def _protocols(self) -> Any:
         if self._key is None:
@@ -167,14 +166,6 @@ class Stream:
                 {shard: max(known.get(shard, 0), told.get(shard, 0)) for shard in known | told}
             )
         return message
-
-
-def _text(frame: str | bytes) -> str:
-    """Lines of messages; none of a frame that has something else."""
-    try:
-        return frame if isinstance(frame, str) else zlib.decompress(frame).decode()
-    except (zlib.error, ValueError):
-        return ""
 
 
 def _by_shard(position: Any) -> dict[str, int]:

@@ -37,7 +37,6 @@ class StreamMessage(NamedTuple):
         kind: its `type`.
         symbol, portfolio: what it is about; None: of no one.
         text: the message itself, JSON.
-        deflated: the text, compressed by zlib, where it is sent so.
     """
 
     sequence: int | None
@@ -46,7 +45,6 @@ class StreamMessage(NamedTuple):
     symbol: str | None
     portfolio: str | None
     text: str
-    deflated: bytes | None = None
 
     @classmethod
     def of_text(cls, text: str) -> "StreamMessage":

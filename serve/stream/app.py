@@ -130,9 +130,8 @@ class StreamApp:
         subscription = StreamSubscription.of_query(scope["query_string"])
         if (last := headers.get(b"last-event-id")) is not None:
             subscription = _resumed(subscription, last.decode("latin-1"))
-        for name in ("lines", "deflate"):
-            if getattr(subscription, name):
-                raise InvalidField(name, True, "it for a WebSocket alone")
+        if subscription.lines:
+            raise InvalidField("lines", True, "it for a WebSocket alone")
         if scope.get("state", {}).get("method") == "HEAD":
             # It has no events: whoever passed it on would send another request behind an answer that does not end.
             await send({"type": "http.response.start", "status": 200, "headers": _EVENT_HEADERS})
@@ -206,16 +205,12 @@ def _fields(message: Any) -> dict[str, Any]:
 
 def _socket_sender(session: StreamSession, send: Send) -> Any:
     async def sender(messages: Sequence[StreamMessage]) -> None:
-        frames: list[dict[str, Any]]
-        if messages[0].deflated is not None:  # it comes alone
-            frames = [{"bytes": messages[0].deflated}]
-        elif session.subscription.lines:
-            frames = [{"text": "\n".join(message.text for message in messages)}]
-        else:
-            frames = [{"text": message.text} for message in messages]
-        for frame in frames:
+        texts = [message.text for message in messages]
+        if session.subscription.lines:
+            texts = ["\n".join(texts)]
+        for text in texts:
             session.progressed()
-            await send({"type": "websocket.send", **frame})
+            await send({"type": "websocket.send", "text": text})
 
     return sender
 

@@ -1,7 +1,6 @@
 """Messages of the past: read from the memory of actors or from the history, a page at a time, once for all clients."""
 
 import asyncio
-import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,18 +76,13 @@ class StreamPage:
         return made
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StreamChunk:
     """Messages that are sent together, a line each; `first` and `last` are sequences."""
 
     first: int
     last: int
     text: str = field(repr=False)
-
-    @cached_property
-    def deflated(self) -> bytes:
-        """The text, compressed by zlib, once for all who want it so."""
-        return zlib.compress(self.text.encode(), 1)
 
     @classmethod
     def of(cls, messages: Sequence[StreamMessage]) -> "StreamChunk":

@@ -198,8 +198,7 @@ class StreamSession:
         if at == len(page.chunks) or sequence >= page.chunks[at].first:
             return None
         chunk = page.chunks[at]
-        deflated = chunk.deflated if self.subscription.deflate else None
-        return StreamMessage(chunk.last, 0, LINES, None, None, chunk.text, deflated)
+        return StreamMessage(chunk.last, 0, LINES, None, None, chunk.text)
 
     def _skip(self, shard: Shard, begins: int) -> None:
         """Go on with the first row that the store still has, and say so."""

@@ -36,7 +36,6 @@ class StreamSubscription:
         since: the last sequence that it has, or one a shard; None: what comes from now on.
         epoch: of the store that it has them of; None: it does not say.
         lines: whether what it is sent may be several messages, a line each.
-        deflate: whether such lines may come compressed by zlib, in a binary frame.
     """
 
     types: frozenset[str] | None = None
@@ -45,7 +44,6 @@ class StreamSubscription:
     since: int | Mapping[Shard, int] | None = None
     epoch: str | None = None
     lines: bool = False
-    deflate: bool = False
 
     @classmethod
     def of_query(cls, query: bytes) -> "StreamSubscription":
@@ -69,7 +67,7 @@ class StreamSubscription:
                 values[name] = text.split(",")
             elif name == "since":
                 values[name] = _json(name, text)
-            elif name in {"lines", "deflate"}:
+            elif name == "lines":
                 values[name] = {"true": True, "false": False}.get(text, text)
         return cls.of_fields(values)
 
@@ -87,8 +85,6 @@ class StreamSubscription:
                 raise InvalidField(name, value, f"one of {', '.join(known)}")
             if value is not None:
                 made[name] = _READERS[name](name, value)
-        if made.get("deflate") and not made.get("lines"):
-            raise InvalidField("deflate", True, "it together with lines")
         return cls(**made)
 
     def wants(self, message: StreamMessage) -> bool:
@@ -204,5 +200,4 @@ def _flag(name: str, value: Any) -> bool:
 _NAMES = frozenset({"types", "symbols", "portfolios"})
 _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "types": _types, "symbols": _names, "portfolios": _names, "since": _since, "epoch": _epoch, "lines": _flag,
-    "deflate": _flag,
 }  # fmt: skip

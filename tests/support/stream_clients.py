@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -156,7 +155,6 @@ class SocketClient:
 
     Attributes:
         frames: what it was sent, as it came.
-        packed: how many of them were compressed.
         closed: the code with which it was closed, and why.
         refused: the status and the problem where it was not let in.
     """
@@ -166,7 +164,6 @@ class SocketClient:
         protocols: Sequence[str] = (), path: str = "/ws/signals",
     ) -> None:  # fmt: skip
         self.frames: list[str] = []
-        self.packed = 0
         self.closed: tuple[int, str] | None = None
         self.refused: tuple[int, dict[str, Any]] | None = None
         self.protocol: str | None = None
@@ -249,8 +246,5 @@ class SocketClient:
             self.refused = self._status, json.loads(message["body"])
         else:
             await self.reading.wait()
-            self.packed += "bytes" in message
-            self.frames.append(
-                message["text"] if "text" in message else zlib.decompress(message["bytes"]).decode()
-            )
+            self.frames.append(message["text"])
         self._news.set()

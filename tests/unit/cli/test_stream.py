@@ -27,7 +27,7 @@ async def test_messages_are_written_a_line_each_and_a_broken_connection_is_resum
         ended = await asyncio.to_thread(CliRunner().invoke, app, asking)
     assert ended.exit_code == 0, ended.output
     assert [json.loads(line)["sequence"] for line in ended.stdout.splitlines()] == [0, 1, 2, 2, 3]
-    assert asked[0] == {"types": "signal,fill", "symbols": "BTC", "lines": "true", "deflate": "true"}
+    assert asked[0] == {"types": "signal,fill", "symbols": "BTC", "lines": "true"}
 
 
 async def test_a_sequence_that_is_none_is_wrong_usage() -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -61,7 +60,7 @@ async def service(
 
 async def first_life(socket: ServerConnection, _query: dict[str, str]) -> None:
     await socket.send(json.dumps(answered("subscribed", 0)))
-    await socket.send(zlib.compress((json.dumps(about_row(1)) + "\n" + json.dumps(about_row(2))).encode()))
+    await socket.send(json.dumps(about_row(1)) + "\n" + json.dumps(about_row(2)))
     socket.transport.abort()
 
 
@@ -136,15 +135,8 @@ async def test_a_connection_that_breaks_is_resumed_behind_the_last_message() -> 
         ("subscribed", 0), ("signal", 1), ("signal", 2), ("resumed", 2), ("signal", 3), ("heartbeat", 8),
     ]  # fmt: skip
     assert asked == [
-        {"types": "signal,fill", "symbols": "BTC", "lines": "true", "deflate": "true"},
-        {
-            "types": "signal,fill",
-            "symbols": "BTC",
-            "lines": "true",
-            "deflate": "true",
-            "since": "2",
-            "epoch": "e",
-        },
+        {"types": "signal,fill", "symbols": "BTC", "lines": "true"},
+        {"types": "signal,fill", "symbols": "BTC", "lines": "true", "since": "2", "epoch": "e"},
     ]
     assert (stream.position, stream.epoch) == (8, "e")
 
